@@ -1,0 +1,164 @@
+//! Whom we probe: a served model behind an OpenAI-compatible endpoint, and what is known of where it runs.
+//!
+//! A [`Deployment`] holds no string that still needs interpreting; the configuration layer turns what a
+//! user wrote into these values or into a list of mistakes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use url::Url;
+
+/// The name of a deployment: the `deployment` label of every series about it. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeploymentName(Arc<str>);
+
+impl DeploymentName {
+    /// Takes a name as it stands in the configuration.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DeploymentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What may run only one at a time: the deployments that share a GPU share a lane.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane(Arc<str>);
+
+impl Lane {
+    /// Takes a lane's name as it stands in the configuration.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One configured vLLM deployment.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// Unique among the deployments of a configuration.
+    pub name: DeploymentName,
+    /// Where it answers, and how to reach it.
+    pub endpoint: Endpoint,
+    /// The served model's name; `None` when the server serves exactly one and is asked for it.
+    pub model: Option<String>,
+    /// What precisions are compared within, such as `qwen3-32b`.
+    pub family: Option<String>,
+    /// The weights' number format, such as `nvfp4`, `fp8` or `bf16`.
+    pub precision: Option<String>,
+    /// Deployments of one lane are never probed at once; by default a deployment has a lane of its own.
+    pub lane: Lane,
+    /// What the operator says of the environment: `gpu`, `mig_profile`, `driver`, `cuda`, `quantization`, `vllm_version`.
+    pub environment: BTreeMap<String, String>,
+    /// The user's own labels, shown on `vllm_probe_deployment_info` only.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Where a deployment answers, and what it takes to be let in.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    base_url: Url,
+    /// Sent as `Authorization: Bearer …` with every request; read anew for every run.
+    pub bearer_token: Option<SecretSource>,
+    /// A PEM file whose certificates are trusted instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// A proxy to go through; without one, none is used, whatever the environment says.
+    pub proxy: Option<Url>,
+}
+
+impl Endpoint {
+    /// An endpoint at `base_url`, with or without a trailing `/v1` or `/`: both mean the same root.
+    pub fn new(mut base_url: Url) -> Self {
+        let path = base_url.path().trim_end_matches('/');
+        let root = path
+            .strip_suffix("/v1")
+            .unwrap_or(path)
+            .trim_end_matches('/')
+            .to_owned();
+        base_url.set_path(&root);
+        Self {
+            base_url,
+            bearer_token: None,
+            ca_file: None,
+            proxy: None,
+        }
+    }
+
+    /// The server's root as text, without a trailing slash.
+    pub fn base_url(&self) -> &str {
+        self.base_url.as_str().trim_end_matches('/')
+    }
+
+    /// The address of `path` (which starts with a slash) below the server's root.
+    pub fn url(&self, path: &str) -> Url {
+        let mut url = self.base_url.clone();
+        url.set_path(&format!(
+            "{}{path}",
+            self.base_url.path().trim_end_matches('/')
+        ));
+        url
+    }
+
+    /// Whether the connection is encrypted.
+    pub fn is_https(&self) -> bool {
+        self.base_url.scheme() == "https"
+    }
+}
+
+/// Where a secret is read from, at the moment it is needed, so that a rotated one is picked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// The first line of a file.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_means_the_same_with_and_without_v1() {
+        for (written, completions) in [
+            ("http://gpu:8000", "http://gpu:8000/v1/chat/completions"),
+            ("http://gpu:8000/", "http://gpu:8000/v1/chat/completions"),
+            ("http://gpu:8000/v1", "http://gpu:8000/v1/chat/completions"),
+            ("http://gpu:8000/v1/", "http://gpu:8000/v1/chat/completions"),
+            (
+                "https://gw/team-a/v1",
+                "https://gw/team-a/v1/chat/completions",
+            ),
+            ("https://gw/team-a", "https://gw/team-a/v1/chat/completions"),
+        ] {
+            let endpoint = Endpoint::new(Url::parse(written).unwrap());
+            assert_eq!(
+                endpoint.url("/v1/chat/completions").as_str(),
+                completions,
+                "{written}"
+            );
+            assert!(!endpoint.base_url().ends_with('/'), "{written}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! A continuous prober and Prometheus exporter for vLLM deployments.
+//!
+//! Data flows one way, and the modules are listed in that order: what to probe, when, what to replay,
+//! what happened, what it amounts to, and how it is shown. `docs/ARCHITECTURE.md` has the layers.
+
+pub mod deployment;
+pub mod measurement;
+pub mod workload;

@@ -1,0 +1,221 @@
+//! What happened: the record of each request of a run, and the run they make up.
+//!
+//! Readings only, no statistics. Times are offsets on the monotonic clock from the instant before the
+//! first dispatch, so that a run can be stored, replayed and summarised again anywhere.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// One finished replay of a workload against a deployment.
+///
+/// A run whose every request failed is still a run. A run cut short by a shutdown never becomes one.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Sorts by time.
+    pub id: RunId,
+    /// Wall time of the first dispatch.
+    pub started_at: Timestamp,
+    /// The model that the requests named.
+    pub model: String,
+    /// What the server says of its version, when it says so.
+    pub server_version: Option<String>,
+    /// Requests that the workload asks for.
+    pub planned: u32,
+    /// Requests kept in flight.
+    pub concurrency: u32,
+    /// One for each request sent, in the order of sending.
+    pub records: Vec<RequestRecord>,
+    /// Whether the run's deadline passed before every request had ended.
+    pub deadline_passed: bool,
+    /// The connections it took.
+    pub connections: Connections,
+    /// How long ready work had to wait on the measuring thread, sampled through the run.
+    pub client_delays: Vec<Duration>,
+}
+
+/// A UUID of version 7 as text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RunId(pub String);
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What happened to one request.
+#[derive(Clone, Debug)]
+pub struct RequestRecord {
+    /// `s`: just before the request was written.
+    pub sent: Duration,
+    /// `x`: end of the body, or the moment of failure.
+    pub ended: Duration,
+    /// The completion, or why there is none.
+    pub outcome: Result<Completion, RequestError>,
+}
+
+/// A request that completed: an answer with tokens, a finish reason, usage and a clean end.
+#[derive(Clone, Debug)]
+pub struct Completion {
+    /// `p`: `usage.prompt_tokens`.
+    pub prompt_tokens: u64,
+    /// `n`: `usage.completion_tokens`.
+    pub completion_tokens: u64,
+    /// Prompt tokens that came from the prefix cache, when usage carries them.
+    pub cached_tokens: Option<u64>,
+    /// Why the answer ended.
+    pub finish_reason: FinishReason,
+    /// The arrivals of its tokens; absent when the answer was not streamed.
+    pub arrivals: Option<Arrivals>,
+    /// `system_fingerprint` of the answer: changes when the server's configuration does.
+    pub system_fingerprint: Option<String>,
+}
+
+/// When the token-bearing chunks of one streamed answer arrived, as offsets like those of its record.
+#[derive(Clone, Debug)]
+pub struct Arrivals {
+    /// `f`: the first token-bearing chunk.
+    pub first: Duration,
+    /// The first chunk with non-empty `content`; absent when all of it was reasoning.
+    pub first_content: Option<Duration>,
+    /// `l`: the last token-bearing chunk.
+    pub last: Duration,
+    /// The gaps between consecutive token-bearing chunks: one fewer than there were chunks.
+    pub gaps: Vec<Duration>,
+}
+
+/// The finish reasons of a completed answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FinishReason {
+    /// The model ended its answer, or a stop sequence did.
+    Stop,
+    /// The answer ran to its bound.
+    Length,
+    /// The answer ended in a tool call.
+    ToolCalls,
+}
+
+impl FinishReason {
+    /// Every finish reason, in the order in which they are shown.
+    pub const ALL: [Self; 3] = [Self::Stop, Self::Length, Self::ToolCalls];
+
+    /// The word for it in the API and in labels.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
+        }
+    }
+
+    /// Reads the API's word; `None` for the reasons of an answer that did not complete.
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.label() == label)
+    }
+}
+
+/// Why a request failed: a reason of a closed set, and what the server or the system said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestError {
+    /// Doubles as the metric's label.
+    pub reason: FailureReason,
+    /// For log and record only, never a label: cut, and free of control characters.
+    pub detail: String,
+}
+
+/// The longest detail of a failure that is kept, in characters.
+const DETAIL_CHARS: usize = 300;
+
+impl RequestError {
+    /// Keeps the first characters of `detail`, with control characters escaped.
+    pub fn new(reason: FailureReason, detail: impl AsRef<str>) -> Self {
+        let detail = detail.as_ref();
+        let mut kept = String::new();
+        for c in detail.chars().take(DETAIL_CHARS) {
+            if c.is_control() {
+                kept.extend(c.escape_default());
+            } else {
+                kept.push(c);
+            }
+        }
+        if detail.chars().nth(DETAIL_CHARS).is_some() {
+            kept.push('…');
+        }
+        Self {
+            reason,
+            detail: kept,
+        }
+    }
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason.label(), self.detail)
+    }
+}
+
+/// Declares the closed set once: the variant, its label and its meaning.
+macro_rules! failure_reasons {
+    ($($variant:ident $label:literal $meaning:literal,)*) => {
+        /// Why a request failed.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum FailureReason { $(#[doc = $meaning] $variant,)* }
+
+        impl FailureReason {
+            /// Every reason, in the order of a request's life.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The word for it in labels, logs and JSON.
+            pub fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)* }
+            }
+
+            /// What it means, in a sentence for the documentation.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)* }
+            }
+        }
+    };
+}
+
+failure_reasons! {
+    Dns "dns" "The host's name did not resolve.",
+    Connect "connect" "The connection was refused, reset or unreachable.",
+    TimeoutConnect "timeout_connect" "No connection came about in time.",
+    Tls "tls" "The TLS handshake failed: certificate, name or protocol.",
+    Disconnect "disconnect" "The server closed the connection before it answered.",
+    BadHttp "bad_http" "The answer is not HTTP/1.1.",
+    Redirect "redirect" "The server answered with a redirect, which is not followed.",
+    Http401 "http_401" "HTTP 401: the key is missing or wrong.",
+    Http404 "http_404" "HTTP 404: the path or the model does not exist.",
+    Http429 "http_429" "HTTP 429: the server or a gateway limits the rate.",
+    Http4xx "http_4xx" "Another HTTP status from 400 to 499.",
+    Http5xx "http_5xx" "An HTTP status from 500 to 599.",
+    HttpOther "http_other" "An HTTP status that is neither 200, a redirect nor an error.",
+    StreamError "stream_error" "An error object inside an answer that began with HTTP 200.",
+    BadSse "bad_sse" "The stream is not one of server-sent events.",
+    BadJson "bad_json" "An event or the body is not the JSON of a chat completion.",
+    TooLarge "too_large" "An event or the body is larger than its bound.",
+    Truncated "truncated" "The body ended early, or without [DONE].",
+    NoTokens "no_tokens" "The answer ended cleanly without a token.",
+    NoUsage "no_usage" "The answer carried no usage, so its tokens are unknown.",
+    BadFinish "bad_finish" "The finish reason is missing, or one of an unfinished answer such as abort.",
+    TimeoutFirstToken "timeout_first_token" "No token came within the first-token timeout.",
+    TimeoutStall "timeout_stall" "A stream fell silent for longer than the stall timeout.",
+    TimeoutTotal "timeout_total" "The request took longer than its total timeout.",
+    Deadline "deadline" "The run's deadline passed while the request was in flight.",
+    Client "client" "The prober itself could not make the request, for example its token file is unreadable.",
+}
+
+/// The connections that a run used.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Connections {
+    /// Opened before the first dispatch.
+    pub opened: u32,
+    /// Opened in mid-run, since the server had closed one; their time is part of the latencies.
+    pub reopened: u32,
+    /// Mean time to open one of the first kind: DNS, TCP and TLS.
+    pub connect_time: Option<Duration>,
+}
