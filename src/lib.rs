@@ -5,4 +5,5 @@
 
 pub mod deployment;
 pub mod measurement;
+pub mod schedule;
 pub mod workload;
