@@ -5,5 +5,6 @@
 
 pub mod deployment;
 pub mod measurement;
+pub mod sample;
 pub mod schedule;
 pub mod workload;
