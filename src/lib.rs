@@ -7,4 +7,5 @@ pub mod deployment;
 pub mod measurement;
 pub mod sample;
 pub mod schedule;
+pub mod statistics;
 pub mod workload;

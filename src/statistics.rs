@@ -1,0 +1,606 @@
+//! What a run amounts to: its figures, or the reasons why it has none.
+//!
+//! Every formula is that of `vllm bench serve` and of the reference benchmark, so that numbers can be laid
+//! side by side. A run that does not count has no rates and no quantiles: they are absent, never 0.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::measurement::{Completion, FailureReason, FinishReason, RequestRecord, Run};
+use crate::sample::Sample;
+use crate::workload::{Expectation, Workload};
+
+/// The share of failed requests, in percent of those sent, up to which a run still counts.
+pub const TOLERATED_FAILURES_PERCENT: u64 = 5;
+
+/// What one run amounts to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// `|C|`: requests that completed.
+    pub completed: u32,
+    /// Requests that failed.
+    pub failed: u32,
+    /// How many failed for each reason that was seen.
+    pub failures: BTreeMap<FailureReason, u32>,
+    /// How many completed with each finish reason that was seen.
+    pub finish_reasons: BTreeMap<FinishReason, u32>,
+    /// `W`: from the instant before the first dispatch to the end of the last request.
+    pub wall: Duration,
+    /// The tokens of all completed requests.
+    pub tokens: Tokens,
+    /// `sum (x - s) / (W c)`: 1 when the prober kept `c` requests in flight all the time. Absent when
+    /// nothing took any time.
+    pub concurrency_utilization: Option<f64>,
+    /// How late the prober itself was, in seconds; absent when it was not sampled.
+    pub client_delay: Option<Distribution>,
+    /// Why the run does not count; empty when it does.
+    pub invalid_reasons: Vec<InvalidReason>,
+    /// Rates and quantiles; absent when the run does not count, or took no time at all.
+    pub figures: Option<Figures>,
+}
+
+impl Summary {
+    /// Whether the run counts.
+    pub fn is_valid(&self) -> bool {
+        self.invalid_reasons.is_empty()
+    }
+}
+
+/// Tokens of the completed requests, as the server's usage tells them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// `sum p`: prompt tokens.
+    pub prompt_total: u64,
+    /// `sum n`: completion tokens.
+    pub completion_total: u64,
+    /// Prompt tokens that came from the prefix cache; absent unless every completed request tells it.
+    pub cached_total: Option<u64>,
+}
+
+/// The figures of a run that counts. Times are in seconds, rates are per second of `W`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figures {
+    /// `|C| / W`: completed requests.
+    pub qps: f64,
+    /// `sum p / W`: accepted prompt tokens, whether computed or taken from the prefix cache.
+    pub prompt_tps: f64,
+    /// `sum n / W`: completion tokens.
+    pub decode_tps: f64,
+    /// End-to-end latency: `l - s` when streamed, `x - s` when not.
+    pub latency: Distribution,
+    /// Time to first token, `f - s`; absent when nothing was streamed.
+    pub ttft: Option<Distribution>,
+    /// Time to the first content, over the requests that had some; absent when none had.
+    pub ttfo: Option<Distribution>,
+    /// Time per output token, `(l - f) / (n - 1)`, over the streamed requests with `n > 1`.
+    pub tpot: Option<Distribution>,
+    /// Inter-token latency: the gaps between token-bearing chunks, pooled over the run.
+    pub itl: Option<Distribution>,
+    /// Prompt tokens per completed request.
+    pub prompt_tokens_mean: f64,
+    /// Completion tokens per completed request.
+    pub completion_tokens_mean: f64,
+}
+
+/// How readings are distributed; quantiles are those of [`Sample::quantile`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the fields are the field's own names")]
+pub struct Distribution {
+    pub count: u64,
+    pub sum: f64,
+    pub mean: f64,
+    /// The population's standard deviation, as [`Sample::std`].
+    pub std: f64,
+    pub min: f64,
+    pub p50: f64,
+    pub p90: f64,
+    pub p95: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+impl From<&Sample> for Distribution {
+    fn from(sample: &Sample) -> Self {
+        Self {
+            count: sample.count(),
+            sum: sample.sum(),
+            mean: sample.mean(),
+            std: sample.std(),
+            min: sample.min(),
+            p50: sample.median(),
+            p90: sample.quantile(0.90),
+            p95: sample.quantile(0.95),
+            p99: sample.quantile(0.99),
+            max: sample.max(),
+        }
+    }
+}
+
+/// Declares the closed set once: the variant, its label and its meaning.
+macro_rules! invalid_reasons {
+    ($($variant:ident $label:literal $meaning:literal,)*) => {
+        /// Why a run does not count.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum InvalidReason { $(#[doc = $meaning] $variant,)* }
+
+        impl InvalidReason {
+            /// Every reason, in the order in which they are shown.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The word for it in labels, logs and JSON.
+            pub fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)* }
+            }
+
+            /// What it means, in a sentence for the documentation.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)* }
+            }
+        }
+    };
+}
+
+invalid_reasons! {
+    FailedRequests "failed_requests" "More than 5 % of the requests failed.",
+    Deadline "deadline" "The run's deadline passed before all its requests were sent and had ended.",
+    UnexpectedFinish "unexpected_finish" "A completed answer ended for another reason than its bound, such as stop.",
+    TokenCount "token_count" "A completed answer has more or fewer tokens than its bound.",
+    NoUsage "no_usage" "An answer carried no usage, so the run's tokens are unknown.",
+}
+
+/// Summarises a run of `workload`.
+pub fn summarize(run: &Run, workload: &Workload) -> Summary {
+    let mut failures = BTreeMap::new();
+    let mut finish_reasons = BTreeMap::new();
+    for record in &run.records {
+        match &record.outcome {
+            Ok(completion) => *finish_reasons.entry(completion.finish_reason).or_default() += 1,
+            Err(error) => *failures.entry(error.reason).or_default() += 1,
+        }
+    }
+    let wall = run.records.iter().map(|record| record.ended).max();
+    let wall = wall.unwrap_or_default();
+    let tokens = tokens(run);
+    let invalid_reasons = invalid_reasons(run, workload);
+    Summary {
+        completed: finish_reasons.values().sum(),
+        failed: failures.values().sum(),
+        failures,
+        finish_reasons,
+        wall,
+        tokens,
+        concurrency_utilization: concurrency_utilization(run, wall),
+        client_delay: distribution(run.client_delays.iter().map(Duration::as_secs_f64)),
+        figures: if invalid_reasons.is_empty() {
+            figures(run, wall, tokens)
+        } else {
+            None
+        },
+        invalid_reasons,
+    }
+}
+
+/// Every completed request of the run with its record.
+fn completions(run: &Run) -> impl Iterator<Item = (&RequestRecord, &Completion)> + Clone {
+    run.records
+        .iter()
+        .filter_map(|record| Some((record, record.outcome.as_ref().ok()?)))
+}
+
+fn tokens(run: &Run) -> Tokens {
+    let sum = |tokens: fn(&Completion) -> u64| completions(run).map(|(_, c)| tokens(c)).sum();
+    Tokens {
+        prompt_total: sum(|completion| completion.prompt_tokens),
+        completion_total: sum(|completion| completion.completion_tokens),
+        cached_total: completions(run)
+            .map(|(_, completion)| completion.cached_tokens)
+            .sum::<Option<u64>>()
+            .filter(|_| completions(run).next().is_some()),
+    }
+}
+
+fn concurrency_utilization(run: &Run, wall: Duration) -> Option<f64> {
+    let in_flight: Duration = run
+        .records
+        .iter()
+        .map(|record| record.ended.saturating_sub(record.sent))
+        .sum();
+    let available = wall.as_secs_f64() * f64::from(run.concurrency);
+    (available > 0.0).then(|| in_flight.as_secs_f64() / available)
+}
+
+fn invalid_reasons(run: &Run, workload: &Workload) -> Vec<InvalidReason> {
+    let sent = run.records.len() as u64;
+    let failed = sent - completions(run).count() as u64;
+    let full_length = workload.expect == Expectation::FullLength;
+    let completed = completions(run).map(|(_, completion)| completion);
+    let holds = |reason: &InvalidReason| {
+        match reason {
+        // In whole numbers: 5 % of 20 is exactly 1.
+        InvalidReason::FailedRequests => failed * 100 > sent * TOLERATED_FAILURES_PERCENT,
+        InvalidReason::Deadline => run.deadline_passed || sent < u64::from(run.planned.max(1)),
+        InvalidReason::UnexpectedFinish => {
+            full_length && completed.clone().any(|c| c.finish_reason != FinishReason::Length)
+        }
+        InvalidReason::TokenCount => {
+            full_length
+                && completed.clone().any(|c| c.completion_tokens != u64::from(workload.max_tokens))
+        }
+        InvalidReason::NoUsage => run.records.iter().any(|record| {
+            matches!(&record.outcome, Err(error) if error.reason == FailureReason::NoUsage)
+        }),
+    }
+    };
+    InvalidReason::ALL.iter().copied().filter(holds).collect()
+}
+
+fn figures(run: &Run, wall: Duration, tokens: Tokens) -> Option<Figures> {
+    let wall = wall.as_secs_f64();
+    let completed = completions(run).count() as f64;
+    if wall == 0.0 || completed == 0.0 {
+        return None;
+    }
+    let streamed = || {
+        completions(run).filter_map(|(record, completion)| {
+            Some((record, completion, completion.arrivals.as_ref()?))
+        })
+    };
+    Some(Figures {
+        qps: completed / wall,
+        prompt_tps: tokens.prompt_total as f64 / wall,
+        decode_tps: tokens.completion_total as f64 / wall,
+        latency: distribution(completions(run).map(|(record, completion)| {
+            let end = completion
+                .arrivals
+                .as_ref()
+                .map_or(record.ended, |a| a.last);
+            seconds(record.sent, end)
+        }))?,
+        ttft: distribution(streamed().map(|(record, _, a)| seconds(record.sent, a.first))),
+        ttfo: distribution(streamed().filter_map(|(record, _, arrivals)| {
+            Some(seconds(record.sent, arrivals.first_content?))
+        })),
+        tpot: distribution(
+            streamed()
+                .filter(|(_, completion, _)| completion.completion_tokens > 1)
+                .map(|(_, completion, arrivals)| {
+                    let later_tokens = (completion.completion_tokens - 1) as f64;
+                    seconds(arrivals.first, arrivals.last) / later_tokens
+                }),
+        ),
+        itl: distribution(
+            streamed()
+                .flat_map(|(_, _, arrivals)| &arrivals.gaps)
+                .map(Duration::as_secs_f64),
+        ),
+        prompt_tokens_mean: tokens.prompt_total as f64 / completed,
+        completion_tokens_mean: tokens.completion_total as f64 / completed,
+    })
+}
+
+/// `None` when there are no readings: such a figure is absent.
+fn distribution(readings: impl Iterator<Item = f64>) -> Option<Distribution> {
+    Sample::new(readings.collect())
+        .as_ref()
+        .map(Distribution::from)
+}
+
+fn seconds(from: Duration, to: Duration) -> f64 {
+    to.saturating_sub(from).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::measurement::{Arrivals, Connections, RequestError, RunId};
+
+    fn near(found: f64, expected: f64) -> bool {
+        (found - expected).abs() <= 1e-9 * expected.abs().max(1.0)
+    }
+
+    /// A closed loop without gaps: each of `concurrency` lanes sends its next request at the instant its last
+    /// one ended. Answers have `tokens` tokens, the first after a tenth of the time.
+    fn closed_loop(concurrency: u32, times: &[Duration], tokens: u32) -> Run {
+        let mut free_at = vec![Duration::ZERO; concurrency as usize];
+        let records = times.iter().map(|time| {
+            let lane = free_at.iter_mut().min().unwrap();
+            let (sent, ended) = (*lane, *lane + *time);
+            *lane = ended;
+            let first = sent + *time / 10;
+            let outcome = Ok(Completion {
+                prompt_tokens: 110,
+                completion_tokens: u64::from(tokens),
+                cached_tokens: None,
+                finish_reason: FinishReason::Length,
+                arrivals: Some(Arrivals {
+                    first,
+                    first_content: None,
+                    last: ended,
+                    gaps: vec![ended - first],
+                }),
+                system_fingerprint: None,
+            });
+            RequestRecord {
+                sent,
+                ended,
+                outcome,
+            }
+        });
+        let records: Vec<RequestRecord> = records.collect();
+        Run {
+            id: RunId("0".to_owned()),
+            started_at: Timestamp::UNIX_EPOCH,
+            model: "m".to_owned(),
+            server_version: None,
+            planned: u32::try_from(times.len()).unwrap(),
+            concurrency,
+            records,
+            deadline_passed: false,
+            connections: Connections::default(),
+            client_delays: Vec::new(),
+        }
+    }
+
+    /// The reference's shape: 64 requests of one second each, 16 in flight.
+    fn reference() -> (Run, Workload) {
+        let run = closed_loop(16, &[Duration::from_secs(1); 64], 256);
+        (run, Workload::reference("p"))
+    }
+
+    fn fail(records: &mut [RequestRecord], reason: FailureReason) {
+        for record in records {
+            record.outcome = Err(RequestError::new(reason, "why"));
+        }
+    }
+
+    fn completion(record: &mut RequestRecord) -> &mut Completion {
+        record.outcome.as_mut().unwrap()
+    }
+
+    #[test]
+    fn the_published_figures_of_the_reference_hang_together() {
+        // Three waves of 16 as long as the published median, the fourth ends the run on time.
+        for (precision, qps, decode_tps, p50) in [
+            ("NVFP4", 2.3690, 606.47, 6.7577),
+            ("FP8", 1.4917, 381.87, 10.6898),
+            ("BF16", 1.2582, 322.09, 12.7105),
+        ] {
+            let wall = 64.0 * 256.0 / decode_tps;
+            let waves = [p50, p50, p50, wall - 3.0 * p50].map(|wave| [wave; 16]);
+            let times: Vec<_> = waves
+                .iter()
+                .flatten()
+                .map(|s| Duration::from_secs_f64(*s))
+                .collect();
+            let summary = summarize(&closed_loop(16, &times, 256), &Workload::reference("p"));
+            let figures = summary.figures.unwrap();
+            assert!(
+                (figures.qps - qps).abs() <= 0.00005,
+                "{precision}: {}",
+                figures.qps
+            );
+            assert!(
+                (figures.decode_tps - decode_tps).abs() <= 0.005,
+                "{precision}"
+            );
+            assert!((figures.latency.p50 - p50).abs() <= 0.00005, "{precision}");
+            // In a closed loop of fixed length the three figures are one.
+            assert!(
+                (qps * 256.0 - decode_tps).abs() <= 256.0 * 0.00005 + 0.005,
+                "{precision}"
+            );
+            assert!(
+                (16.0 / figures.qps / p50 - 1.0).abs() < 0.004,
+                "{precision}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_run_counts_or_says_why_not() {
+        use InvalidReason::{Deadline, FailedRequests, NoUsage, TokenCount, UnexpectedFinish};
+        type Change = fn(&mut Run);
+        let cases: [(&str, Change, &[InvalidReason]); 11] = [
+            ("nothing is wrong", |_| (), &[]),
+            (
+                "3 of 64 failed",
+                |run| fail(&mut run.records[..3], FailureReason::Http5xx),
+                &[],
+            ),
+            (
+                "4 of 64 failed",
+                |run| fail(&mut run.records[..4], FailureReason::Http5xx),
+                &[FailedRequests],
+            ),
+            (
+                "exactly 5 % failed",
+                |run| {
+                    (run.planned, run.records) = (20, run.records.split_off(44));
+                    fail(&mut run.records[0..=0], FailureReason::Connect);
+                },
+                &[],
+            ),
+            (
+                "all failed",
+                |run| fail(&mut run.records, FailureReason::Connect),
+                &[FailedRequests],
+            ),
+            (
+                "the deadline passed",
+                |run| run.deadline_passed = true,
+                &[Deadline],
+            ),
+            (
+                "one was never sent",
+                |run| drop(run.records.pop()),
+                &[Deadline],
+            ),
+            ("none was sent", |run| run.records.clear(), &[Deadline]),
+            (
+                "one stopped early",
+                |run| {
+                    let completion = completion(&mut run.records[5]);
+                    (completion.finish_reason, completion.completion_tokens) =
+                        (FinishReason::Stop, 200);
+                },
+                &[UnexpectedFinish, TokenCount],
+            ),
+            (
+                "one is a token short",
+                |run| completion(&mut run.records[5]).completion_tokens = 255,
+                &[TokenCount],
+            ),
+            (
+                "one has no usage",
+                |run| fail(&mut run.records[5..=5], FailureReason::NoUsage),
+                &[NoUsage],
+            ),
+        ];
+        for (what, change, expected) in cases {
+            let (mut run, workload) = reference();
+            change(&mut run);
+            let summary = summarize(&run, &workload);
+            assert_eq!(summary.invalid_reasons, expected, "{what}");
+            assert_eq!(summary.figures.is_some(), expected.is_empty(), "{what}");
+            assert_eq!(
+                (summary.completed + summary.failed) as usize,
+                run.records.len(),
+                "{what}"
+            );
+        }
+    }
+
+    #[test]
+    fn answers_of_any_length_count_when_the_workload_says_so() {
+        let (mut run, mut workload) = reference();
+        workload.expect = Expectation::AnyLength;
+        completion(&mut run.records[0]).finish_reason = FinishReason::Stop;
+        completion(&mut run.records[0]).completion_tokens = 1;
+        let summary = summarize(&run, &workload);
+        assert!(summary.is_valid());
+        let counts = BTreeMap::from([(FinishReason::Stop, 1), (FinishReason::Length, 63)]);
+        assert_eq!(summary.finish_reasons, counts);
+        // A single token has no time per output token.
+        assert_eq!(summary.figures.unwrap().tpot.unwrap().count, 63);
+    }
+
+    #[test]
+    fn each_figure_is_what_its_formula_says() {
+        let (mut run, workload) = reference();
+        // Half a second from the last token to the end of the body: part of W, not of the latency.
+        run.records[63].ended += Duration::from_millis(500);
+        let content = run.records[63].sent + Duration::from_millis(400);
+        let last = completion(&mut run.records[63]);
+        last.arrivals.as_mut().unwrap().first_content = Some(content);
+        run.client_delays = vec![Duration::from_millis(1), Duration::from_millis(3)];
+        let summary = summarize(&run, &workload);
+        assert_eq!(summary.wall, Duration::from_millis(4_500));
+        assert_eq!(summary.client_delay.unwrap().mean, 0.002);
+        assert!(near(
+            summary.concurrency_utilization.unwrap(),
+            64.5 / (4.5 * 16.0)
+        ));
+        let figures = summary.figures.unwrap();
+        assert!(near(figures.qps, 64.0 / 4.5));
+        assert!(near(figures.prompt_tps, 64.0 * 110.0 / 4.5));
+        assert!(near(figures.decode_tps, 64.0 * 256.0 / 4.5));
+        assert_eq!((figures.latency.max, figures.latency.std), (1.0, 0.0));
+        assert!(near(figures.ttft.unwrap().p50, 0.1));
+        assert!(near(figures.ttfo.unwrap().sum, 0.4));
+        assert!(near(figures.tpot.unwrap().p99, 0.9 / 255.0));
+        assert_eq!(figures.itl.unwrap().count, 64);
+        assert_eq!(
+            (figures.prompt_tokens_mean, figures.completion_tokens_mean),
+            (110.0, 256.0)
+        );
+    }
+
+    #[test]
+    fn without_streaming_only_the_whole_latency_is_known() {
+        let (mut run, workload) = reference();
+        run.records
+            .iter_mut()
+            .for_each(|record| completion(record).arrivals = None);
+        let figures = summarize(&run, &workload).figures.unwrap();
+        assert_eq!(figures.latency.p50, 1.0);
+        assert_eq!(
+            (figures.ttft, figures.ttfo, figures.tpot, figures.itl),
+            (None, None, None, None)
+        );
+    }
+
+    #[test]
+    fn cached_tokens_are_known_only_if_every_answer_tells_them() {
+        let (mut run, workload) = reference();
+        run.records
+            .iter_mut()
+            .for_each(|record| completion(record).cached_tokens = Some(96));
+        assert_eq!(
+            summarize(&run, &workload).tokens.cached_total,
+            Some(64 * 96)
+        );
+        completion(&mut run.records[7]).cached_tokens = None;
+        assert_eq!(summarize(&run, &workload).tokens.cached_total, None);
+        run.records.clear();
+        assert_eq!(summarize(&run, &workload).tokens.cached_total, None);
+    }
+
+    #[test]
+    fn a_run_that_took_no_time_divides_by_nothing() {
+        let run = closed_loop(1, &[Duration::ZERO], 256);
+        let summary = summarize(&run, &Workload::reference("p"));
+        assert_eq!(
+            (summary.concurrency_utilization, summary.figures),
+            (None, None)
+        );
+    }
+
+    fn times() -> impl Strategy<Value = Vec<Duration>> {
+        prop::collection::vec((1_u64..20_000).prop_map(Duration::from_millis), 1..100)
+    }
+
+    proptest! {
+        #[test]
+        fn requests_times_their_mean_length_are_the_tokens(times in times(), c in 1_u32..20, tokens in 1_u32..2_000) {
+            let mut workload = Workload::reference("p");
+            workload.max_tokens = tokens;
+            let figures = summarize(&closed_loop(c, &times, tokens), &workload).figures.unwrap();
+            prop_assert!(near(figures.qps * figures.completion_tokens_mean, figures.decode_tps));
+            prop_assert!(near(figures.qps * figures.prompt_tokens_mean, figures.prompt_tps));
+        }
+
+        #[test]
+        fn littles_law_holds(times in times(), c in 1_u32..20) {
+            let run = closed_loop(c, &times, 256);
+            let summary = summarize(&run, &Workload::reference("p"));
+            let figures = summary.figures.unwrap();
+            let in_flight = figures.qps * figures.latency.mean;
+            prop_assert!(near(in_flight, summary.concurrency_utilization.unwrap() * f64::from(c)));
+            // All lanes are busy but for the drain at the end, which is no longer than one request.
+            let drained = figures.latency.max / summary.wall.as_secs_f64();
+            prop_assert!(in_flight <= f64::from(c) + 1e-9);
+            prop_assert!(in_flight >= f64::from(c) * (1.0 - drained) - 1e-9);
+        }
+
+        #[test]
+        fn in_lock_step_exactly_the_concurrency_is_in_flight(time in 1_u64..100_000, waves in 1_usize..8, c in 1_u32..20) {
+            let times = vec![Duration::from_millis(time); waves * c as usize];
+            let figures = summarize(&closed_loop(c, &times, 256), &Workload::reference("p")).figures.unwrap();
+            prop_assert!(near(figures.qps * figures.latency.mean, f64::from(c)));
+            prop_assert!(near(f64::from(c) / figures.qps, figures.latency.p50));
+        }
+
+        #[test]
+        fn the_order_of_the_records_does_not_matter(times in times(), c in 1_u32..20, turn in 0_usize..100) {
+            let run = closed_loop(c, &times, 256);
+            let mut turned = run.clone();
+            turned.records.reverse();
+            turned.records.rotate_left(turn % times.len());
+            let workload = Workload::reference("p");
+            prop_assert_eq!(summarize(&run, &workload), summarize(&turned, &workload));
+        }
+    }
+}
