@@ -4,8 +4,11 @@
 //! what happened, what it amounts to, and how it is shown. `docs/ARCHITECTURE.md` has the layers.
 
 pub mod deployment;
-pub mod measurement;
-pub mod sample;
 pub mod schedule;
-pub mod statistics;
 pub mod workload;
+
+pub mod client;
+pub mod measurement;
+
+pub mod sample;
+pub mod statistics;

@@ -33,6 +33,8 @@ pub struct Run {
     pub connections: Connections,
     /// How long ready work had to wait on the measuring thread, sampled through the run.
     pub client_delays: Vec<Duration>,
+    /// Processor time of the measuring thread over the run; absent where the system does not tell.
+    pub client_cpu: Option<Duration>,
 }
 
 /// A UUID of version 7 as text.
@@ -206,7 +208,6 @@ failure_reasons! {
     TimeoutStall "timeout_stall" "A stream fell silent for longer than the stall timeout.",
     TimeoutTotal "timeout_total" "The request took longer than its total timeout.",
     Deadline "deadline" "The run's deadline passed while the request was in flight.",
-    Client "client" "The prober itself could not make the request, for example its token file is unreadable.",
 }
 
 /// The connections that a run used.
