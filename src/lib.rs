@@ -9,6 +9,7 @@ pub mod workload;
 
 pub mod client;
 pub mod measurement;
+pub mod runner;
 
 pub mod sample;
 pub mod statistics;

@@ -341,6 +341,7 @@ mod tests {
             deadline_passed: false,
             connections: Connections::default(),
             client_delays: Vec::new(),
+            client_cpu: None,
         }
     }
 
