@@ -13,3 +13,7 @@ pub mod runner;
 
 pub mod sample;
 pub mod statistics;
+
+pub mod report;
+
+pub mod commands;

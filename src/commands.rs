@@ -1,0 +1,4 @@
+//! What the program can be asked to do, a file for each command.
+
+pub mod run;
+mod signal;
