@@ -3,6 +3,7 @@
 //! Data flows one way, and the modules are listed in that order: what to probe, when, what to replay,
 //! what happened, what it amounts to, and how it is shown. `docs/ARCHITECTURE.md` has the layers.
 
+pub mod agenda;
 pub mod deployment;
 pub mod schedule;
 pub mod workload;
