@@ -14,6 +14,7 @@ pub mod runner;
 
 pub mod sample;
 pub mod statistics;
+pub mod totals;
 
 pub mod report;
 

@@ -58,6 +58,45 @@ pub struct RequestRecord {
     pub outcome: Result<Completion, RequestError>,
 }
 
+impl RequestRecord {
+    fn arrivals(&self) -> Option<&Arrivals> {
+        self.outcome.as_ref().ok()?.arrivals.as_ref()
+    }
+
+    /// End-to-end latency: `l - s` when streamed, `x - s` when not; absent when the request failed.
+    pub fn latency(&self) -> Option<Duration> {
+        let completion = self.outcome.as_ref().ok()?;
+        let end = completion
+            .arrivals
+            .as_ref()
+            .map_or(self.ended, |arrivals| arrivals.last);
+        Some(end.saturating_sub(self.sent))
+    }
+
+    /// Time to first token, `f - s`; absent when the request failed or was not streamed.
+    pub fn time_to_first_token(&self) -> Option<Duration> {
+        Some(self.arrivals()?.first.saturating_sub(self.sent))
+    }
+
+    /// Time to first output: the first visible text minus `s`; absent when there was none.
+    pub fn time_to_first_output(&self) -> Option<Duration> {
+        Some(self.arrivals()?.first_content?.saturating_sub(self.sent))
+    }
+
+    /// Time per output token in seconds, `(l - f) / (n - 1)`; absent unless streamed and `n > 1`.
+    pub fn time_per_output_token(&self) -> Option<f64> {
+        let later_tokens = self
+            .outcome
+            .as_ref()
+            .ok()?
+            .completion_tokens
+            .checked_sub(1)
+            .filter(|n| *n > 0)?;
+        let arrivals = self.arrivals()?;
+        Some(arrivals.last.saturating_sub(arrivals.first).as_secs_f64() / later_tokens as f64)
+    }
+}
+
 /// A request that completed: an answer with tokens, a finish reason, usage and a clean end.
 #[derive(Clone, Debug)]
 pub struct Completion {

@@ -204,14 +204,11 @@ impl<'a> RequestJson<'a> {
     fn new(record: &'a RequestRecord) -> Self {
         let completion = record.outcome.as_ref().ok();
         let error = record.outcome.as_ref().err();
-        let arrivals = completion.and_then(|completion| completion.arrivals.as_ref());
-        let since_sent = |at: std::time::Duration| at.saturating_sub(record.sent).as_secs_f64();
         Self {
             sent: record.sent.as_secs_f64(),
             ended: record.ended.as_secs_f64(),
-            ttft: arrivals.map(|arrivals| since_sent(arrivals.first)),
-            latency: completion
-                .map(|_| since_sent(arrivals.map_or(record.ended, |arrivals| arrivals.last))),
+            ttft: record.time_to_first_token().map(|ttft| ttft.as_secs_f64()),
+            latency: record.latency().map(|latency| latency.as_secs_f64()),
             prompt_tokens: completion.map(|completion| completion.prompt_tokens),
             completion_tokens: completion.map(|completion| completion.completion_tokens),
             finish_reason: completion.map(|completion| completion.finish_reason.label()),

@@ -146,6 +146,7 @@ invalid_reasons! {
     UnexpectedFinish "unexpected_finish" "A completed answer ended for another reason than its bound, such as stop.",
     TokenCount "token_count" "A completed answer has more or fewer tokens than its bound.",
     NoUsage "no_usage" "An answer carried no usage, so the run's tokens are unknown.",
+    NotRun "not_run" "No run came about: nothing could be sent, or the model to ask for is unknown.",
 }
 
 /// Summarises a run of `workload`.
@@ -180,20 +181,20 @@ pub fn summarize(run: &Run, workload: &Workload) -> Summary {
     }
 }
 
-/// Every completed request of the run with its record.
-fn completions(run: &Run) -> impl Iterator<Item = (&RequestRecord, &Completion)> + Clone {
+/// Every completed request of the run.
+fn completions(run: &Run) -> impl Iterator<Item = &Completion> + Clone {
     run.records
         .iter()
-        .filter_map(|record| Some((record, record.outcome.as_ref().ok()?)))
+        .filter_map(|record| record.outcome.as_ref().ok())
 }
 
 fn tokens(run: &Run) -> Tokens {
-    let sum = |tokens: fn(&Completion) -> u64| completions(run).map(|(_, c)| tokens(c)).sum();
+    let sum = |tokens: fn(&Completion) -> u64| completions(run).map(tokens).sum();
     Tokens {
         prompt_total: sum(|completion| completion.prompt_tokens),
         completion_total: sum(|completion| completion.completion_tokens),
         cached_total: completions(run)
-            .map(|(_, completion)| completion.cached_tokens)
+            .map(|completion| completion.cached_tokens)
             .sum::<Option<u64>>()
             .filter(|_| completions(run).next().is_some()),
     }
@@ -213,7 +214,7 @@ fn invalid_reasons(run: &Run, workload: &Workload) -> Vec<InvalidReason> {
     let sent = run.records.len() as u64;
     let failed = sent - completions(run).count() as u64;
     let full_length = workload.expect == Expectation::FullLength;
-    let completed = completions(run).map(|(_, completion)| completion);
+    let completed = completions(run);
     let holds = |reason: &InvalidReason| {
         match reason {
         // In whole numbers: 5 % of 20 is exactly 1.
@@ -226,6 +227,8 @@ fn invalid_reasons(run: &Run, workload: &Workload) -> Vec<InvalidReason> {
             full_length
                 && completed.clone().any(|c| c.completion_tokens != u64::from(workload.max_tokens))
         }
+        // Without a run there is nothing to summarise.
+        InvalidReason::NotRun => false,
         InvalidReason::NoUsage => run.records.iter().any(|record| {
             matches!(&record.outcome, Err(error) if error.reason == FailureReason::NoUsage)
         }),
@@ -240,42 +243,37 @@ fn figures(run: &Run, wall: Duration, tokens: Tokens) -> Option<Figures> {
     if wall == 0.0 || completed == 0.0 {
         return None;
     }
-    let streamed = || {
-        completions(run).filter_map(|(record, completion)| {
-            Some((record, completion, completion.arrivals.as_ref()?))
-        })
+    let readings = |of: fn(&RequestRecord) -> Option<Duration>| {
+        distribution(
+            run.records
+                .iter()
+                .filter_map(of)
+                .map(|reading| reading.as_secs_f64()),
+        )
     };
     Some(Figures {
         qps: completed / wall,
         prompt_tps: tokens.prompt_total as f64 / wall,
         decode_tps: tokens.completion_total as f64 / wall,
-        latency: distribution(completions(run).map(|(record, completion)| {
-            let end = completion
-                .arrivals
-                .as_ref()
-                .map_or(record.ended, |a| a.last);
-            seconds(record.sent, end)
-        }))?,
-        ttft: distribution(streamed().map(|(record, _, a)| seconds(record.sent, a.first))),
-        ttfo: distribution(streamed().filter_map(|(record, _, arrivals)| {
-            Some(seconds(record.sent, arrivals.first_content?))
-        })),
+        latency: readings(RequestRecord::latency)?,
+        ttft: readings(RequestRecord::time_to_first_token),
+        ttfo: readings(RequestRecord::time_to_first_output),
         tpot: distribution(
-            streamed()
-                .filter(|(_, completion, _)| completion.completion_tokens > 1)
-                .map(|(_, completion, arrivals)| {
-                    let later_tokens = (completion.completion_tokens - 1) as f64;
-                    seconds(arrivals.first, arrivals.last) / later_tokens
-                }),
+            run.records
+                .iter()
+                .filter_map(RequestRecord::time_per_output_token),
         ),
-        itl: distribution(
-            streamed()
-                .flat_map(|(_, _, arrivals)| &arrivals.gaps)
-                .map(Duration::as_secs_f64),
-        ),
+        itl: distribution(gaps(run).map(Duration::as_secs_f64)),
         prompt_tokens_mean: tokens.prompt_total as f64 / completed,
         completion_tokens_mean: tokens.completion_total as f64 / completed,
     })
+}
+
+/// The gaps between the token-bearing chunks of all completed requests.
+fn gaps(run: &Run) -> impl Iterator<Item = &Duration> {
+    completions(run)
+        .filter_map(|completion| completion.arrivals.as_ref())
+        .flat_map(|arrivals| &arrivals.gaps)
 }
 
 /// `None` when there are no readings: such a figure is absent.
@@ -283,10 +281,6 @@ fn distribution(readings: impl Iterator<Item = f64>) -> Option<Distribution> {
     Sample::new(readings.collect())
         .as_ref()
         .map(Distribution::from)
-}
-
-fn seconds(from: Duration, to: Duration) -> f64 {
-    to.saturating_sub(from).as_secs_f64()
 }
 
 #[cfg(test)]

@@ -71,7 +71,16 @@ pub fn json(workload: &Workload, run: &Run, summary: &Summary, detailed: bool) -
             "output_lens",
             each(&|record| json!(completion(record).map_or(0, |c| c.completion_tokens))),
         );
-        put("ttfts", each(&|record| json!(ttft(record).unwrap_or(0.0))));
+        put(
+            "ttfts",
+            each(&|record| {
+                json!(
+                    record
+                        .time_to_first_token()
+                        .map_or(0.0, |ttft| ttft.as_secs_f64())
+                )
+            }),
+        );
         put("itls", each(&itls));
         put(
             "errors",
@@ -91,11 +100,6 @@ pub fn json(workload: &Workload, run: &Run, summary: &Summary, detailed: bool) -
 
 fn completion(record: &RequestRecord) -> Option<&Completion> {
     record.outcome.as_ref().ok()
-}
-
-fn ttft(record: &RequestRecord) -> Option<f64> {
-    let arrivals = completion(record)?.arrivals.as_ref()?;
-    Some(arrivals.first.saturating_sub(record.sent).as_secs_f64())
 }
 
 fn itls(record: &RequestRecord) -> Value {
