@@ -16,6 +16,8 @@ pub mod sample;
 pub mod statistics;
 pub mod totals;
 
+pub mod board;
 pub mod report;
+pub mod server;
 
 pub mod commands;

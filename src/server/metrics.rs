@@ -1,0 +1,311 @@
+//! `/metrics`: renders the board's snapshot. It never starts a probe, and no probe waits for it.
+
+mod catalogue;
+mod family;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use prometheus::core::{Collector, Desc};
+use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::MetricFamily;
+use prometheus::{Encoder, Gauge, Opts, Registry, TextEncoder};
+use tokio::time::Instant;
+
+use self::catalogue::{
+    COUNTERS, DEPLOYMENT_INFO, FINISH_REASON, GAUGES, HISTOGRAMS, REASON_COUNTERS, RUN_INVALID,
+    Reading, SUMMARIES, unix,
+};
+use self::family::{Family, Labels};
+use crate::board::{Board, ProbeStatus, Snapshot};
+use crate::deployment::Deployment;
+use crate::measurement::FinishReason;
+use crate::statistics::InvalidReason;
+
+/// The media type of the exposition.
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// All that `/metrics` shows: the board, and the exporter itself.
+#[derive(Debug)]
+pub struct Exposition {
+    registry: Registry,
+    scrape_duration: Gauge,
+}
+
+impl Exposition {
+    /// An exposition of `board`, by a program whose configuration was loaded at `configured_at`.
+    pub fn new(board: Arc<Board>, configured_at: Timestamp) -> Self {
+        let registry = Registry::new();
+        let gauge = |name: &str, help: &str, labels: &[(&str, &str)], value: f64| {
+            let labels = labels
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            let gauge = Gauge::with_opts(
+                Opts::new(format!("vllm_probe_{name}"), help).const_labels(labels),
+            )
+            .expect("names and labels are literals of this crate");
+            gauge.set(value);
+            registry
+                .register(Box::new(gauge.clone()))
+                .expect("every name is registered once");
+            gauge
+        };
+        gauge(
+            "build_info",
+            "1. The version of this exporter.",
+            &[
+                ("version", env!("CARGO_PKG_VERSION")),
+                ("revision", env!("VLLM_PROBER_REVISION")),
+                ("rustc", env!("VLLM_PROBER_RUSTC")),
+            ],
+            1.0,
+        );
+        gauge(
+            "config_last_reload_successful",
+            "1 if the last attempt to load the configuration succeeded.",
+            &[],
+            1.0,
+        );
+        gauge(
+            "config_last_reload_success_timestamp_seconds",
+            "Unix time at which the configuration was last loaded.",
+            &[],
+            unix(configured_at),
+        );
+        let scrape_duration = gauge(
+            "scrape_duration_seconds",
+            "Time that it took to render the previous scrape.",
+            &[],
+            0.0,
+        );
+        registry
+            .register(Box::new(ProcessCollector::for_self()))
+            .expect("process metrics are registered once");
+        registry
+            .register(Box::new(BoardCollector::new(board)))
+            .expect("every name is registered once");
+        Self {
+            registry,
+            scrape_duration,
+        }
+    }
+
+    /// The exposition of this moment, in Prometheus' text format.
+    pub fn text(&self) -> Vec<u8> {
+        let start = Instant::now();
+        let mut text = Vec::new();
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .expect("writing to memory does not fail");
+        self.scrape_duration.set(start.elapsed().as_secs_f64());
+        text
+    }
+}
+
+/// Collects the families of the board's snapshot.
+struct BoardCollector {
+    board: Arc<Board>,
+    descs: Vec<Desc>,
+}
+
+impl BoardCollector {
+    fn new(board: Arc<Board>) -> Self {
+        let ones = GAUGES
+            .iter()
+            .chain(COUNTERS)
+            .map(|metric| (metric.name, metric.help));
+        let reasons = REASON_COUNTERS
+            .iter()
+            .map(|metric| (metric.name, metric.help));
+        let summaries = SUMMARIES.iter().map(|metric| (metric.name, metric.help));
+        let histograms = HISTOGRAMS.iter().map(|metric| (metric.name, metric.help));
+        let others = [RUN_INVALID, FINISH_REASON, DEPLOYMENT_INFO];
+        let all = ones
+            .chain(reasons)
+            .chain(summaries)
+            .chain(histograms)
+            .chain(others);
+        Self {
+            board,
+            descs: all.map(|(name, help)| Family::desc(name, help)).collect(),
+        }
+    }
+}
+
+impl Collector for BoardCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "whether a result is stale is asked at scrape time"
+        )]
+        let now = Timestamp::now();
+        families(&self.board.snapshot(), now)
+    }
+}
+
+/// Every family of `snapshot` as it is to be seen at `now`.
+fn families(snapshot: &Snapshot, now: Timestamp) -> Vec<MetricFamily> {
+    let readings: Vec<Reading<'_>> = snapshot
+        .probes
+        .iter()
+        .map(|probe| Reading {
+            probe,
+            current: probe.current(snapshot.stale_after, now),
+        })
+        .collect();
+    let fill = |mut family: Family, add: &dyn Fn(&mut Family, Reading<'_>, Labels<'_>)| {
+        for reading in &readings {
+            let labels = [
+                ("deployment", reading.probe.deployment.name.as_str()),
+                ("workload", reading.probe.workload.name.as_str()),
+            ];
+            add(&mut family, *reading, &labels);
+        }
+        family.done()
+    };
+
+    let gauges = GAUGES.iter().map(|metric| {
+        fill(
+            Family::gauge(metric.name, metric.help),
+            &|family, of, labels| family.value(labels, (metric.value)(of)),
+        )
+    });
+    let counters = COUNTERS.iter().map(|metric| {
+        fill(
+            Family::counter(metric.name, metric.help),
+            &|family, of, labels| family.value(labels, (metric.value)(of)),
+        )
+    });
+    let reasons = REASON_COUNTERS.iter().map(|metric| {
+        fill(
+            Family::counter(metric.name, metric.help),
+            &|family, of, labels| {
+                for (reason, count) in (metric.counts)(&of.probe.totals) {
+                    family.value(&with(labels, ("reason", reason)), Some(count as f64));
+                }
+            },
+        )
+    });
+    let summaries = SUMMARIES.iter().map(|metric| {
+        fill(
+            Family::summary(metric.name, metric.help),
+            &|family, of, labels| {
+                family.quantiles(
+                    labels,
+                    (metric.last)(of).as_ref(),
+                    (metric.all)(&of.probe.totals),
+                );
+            },
+        )
+    });
+    let histograms = HISTOGRAMS.iter().map(|metric| {
+        fill(
+            Family::histogram(metric.name, metric.help),
+            &|family, of, labels| {
+                if let Some(histograms) = &of.probe.totals.histograms {
+                    family.buckets(labels, (metric.readings)(histograms));
+                }
+            },
+        )
+    });
+    let others = [
+        fill(
+            Family::gauge(RUN_INVALID.0, RUN_INVALID.1),
+            &invalid_reasons,
+        ),
+        fill(
+            Family::gauge(FINISH_REASON.0, FINISH_REASON.1),
+            &finish_reasons,
+        ),
+        deployment_info(&snapshot.probes),
+    ];
+    gauges
+        .chain(counters)
+        .chain(reasons)
+        .chain(summaries)
+        .chain(histograms)
+        .chain(others)
+        .flatten()
+        .collect()
+}
+
+fn with<'a>(labels: Labels<'a>, label: (&'a str, &'a str)) -> Vec<(&'a str, &'a str)> {
+    labels.iter().copied().chain([label]).collect()
+}
+
+fn invalid_reasons(family: &mut Family, of: Reading<'_>, labels: Labels<'_>) {
+    let Some(last) = of.current else { return };
+    for reason in InvalidReason::ALL {
+        let holds = last.outcome.invalid_reasons().contains(reason);
+        family.value(
+            &with(labels, ("reason", reason.label())),
+            Some(f64::from(u8::from(holds))),
+        );
+    }
+}
+
+fn finish_reasons(family: &mut Family, of: Reading<'_>, labels: Labels<'_>) {
+    let Some(summary) = of
+        .figures()
+        .and(of.current)
+        .and_then(|last| last.outcome.summary())
+    else {
+        return;
+    };
+    for reason in FinishReason::ALL {
+        let count = summary.finish_reasons.get(&reason).copied().unwrap_or(0);
+        let share = f64::from(count) / f64::from(summary.completed);
+        family.value(
+            &with(labels, ("finish_reason", reason.label())),
+            Some(share),
+        );
+    }
+}
+
+/// One series for each deployment: what it is, from the configuration and from what its server tells.
+fn deployment_info(probes: &[Arc<ProbeStatus>]) -> Option<MetricFamily> {
+    let mut family = Family::gauge(DEPLOYMENT_INFO.0, DEPLOYMENT_INFO.1);
+    for same in probes.chunk_by(|a, b| a.deployment.name == b.deployment.name) {
+        let latest = same
+            .iter()
+            .max_by_key(|probe| probe.last.as_ref().map(|last| last.ended_at));
+        let deployment: &Deployment = &same[0].deployment;
+        let declared = |field: &str| deployment.environment.get(field).map_or("", String::as_str);
+        let told = latest.and_then(|probe| probe.server_version());
+        let mut labels = vec![
+            ("deployment", deployment.name.as_str()),
+            ("family", deployment.family.as_deref().unwrap_or("")),
+            ("precision", deployment.precision.as_deref().unwrap_or("")),
+            (
+                "model",
+                latest.and_then(|probe| probe.model()).unwrap_or(""),
+            ),
+            ("lane", deployment.lane.as_str()),
+            // What the operator declares is never replaced.
+            (
+                "vllm_version",
+                Some(declared("vllm_version"))
+                    .filter(|v| !v.is_empty())
+                    .or(told)
+                    .unwrap_or(""),
+            ),
+        ];
+        labels.extend(
+            ["driver", "cuda", "gpu", "mig_profile", "quantization"]
+                .map(|field| (field, declared(field))),
+        );
+        labels.extend(
+            deployment
+                .labels
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        );
+        family.value(&labels, Some(1.0));
+    }
+    family.done()
+}
