@@ -17,6 +17,7 @@ pub mod statistics;
 pub mod totals;
 
 pub mod board;
+pub mod prober;
 pub mod report;
 pub mod server;
 

@@ -1,2 +1,130 @@
-//! placeholder
+//! What the daemon shows over HTTP, all of it a function of the board's snapshot.
+//!
+//! | path | meaning |
+//! |---|---|
+//! | `/` | what this is, and the table of deployments |
+//! | `/metrics` | Prometheus exposition, gzipped when asked |
+//! | `/config` | the running configuration, secrets masked |
+//! | `/-/healthy` | 200 while the process serves |
+//! | `/-/ready` | 200 once the schedule runs, 503 before and during a shutdown |
+
 pub mod metrics;
+mod status_page;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tower_http::compression::CompressionLayer;
+
+use self::metrics::Exposition;
+use crate::board::Board;
+
+/// What the handlers share.
+#[derive(Debug)]
+pub struct Served {
+    board: Arc<Board>,
+    exposition: Exposition,
+    configuration: String,
+    ready: AtomicBool,
+}
+
+impl Served {
+    /// Serves `board` of a program whose configuration, fit to be shown, was loaded at `configured_at`.
+    pub fn new(board: Arc<Board>, configuration: String, configured_at: Timestamp) -> Self {
+        let exposition = Exposition::new(Arc::clone(&board), configured_at);
+        Self {
+            board,
+            exposition,
+            configuration,
+            ready: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the schedule runs, for `/-/ready`.
+    pub fn mark_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+}
+
+/// Answers on every listener until `stop`, then ends after the answers that are under way.
+///
+/// # Errors
+/// When a listener fails for good.
+pub async fn serve(
+    listeners: Vec<TcpListener>,
+    served: Arc<Served>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let mut serving = JoinSet::new();
+    for listener in listeners {
+        let stop = stop.clone();
+        let answer = axum::serve(listener, router(Arc::clone(&served)));
+        serving.spawn(
+            answer
+                .with_graceful_shutdown(async move { stop.cancelled().await })
+                .into_future(),
+        );
+    }
+    while let Some(ended) = serving.join_next().await {
+        ended.map_err(io::Error::other)??;
+    }
+    Ok(())
+}
+
+/// Every route.
+pub fn router(served: Arc<Served>) -> Router {
+    Router::new()
+        .route("/", get(status))
+        .route("/metrics", get(exposition))
+        .route("/config", get(configuration))
+        .route("/-/healthy", get(|| async { "vllm-prober is healthy.\n" }))
+        .route("/-/ready", get(ready))
+        .layer(CompressionLayer::new())
+        .with_state(served)
+}
+
+async fn status(State(served): State<Arc<Served>>) -> Html<String> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "ages are shown as of the moment of looking"
+    )]
+    let now = Timestamp::now();
+    Html(status_page::html(&served.board.snapshot(), now))
+}
+
+async fn exposition(State(served): State<Arc<Served>>) -> Response {
+    // Rendering a thousand deployments takes a while, and is not to hold up the other answers.
+    match tokio::task::spawn_blocking(move || served.exposition.text()).await {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn configuration(State(served): State<Arc<Served>>) -> Response {
+    (
+        [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
+        served.configuration.clone(),
+    )
+        .into_response()
+}
+
+async fn ready(State(served): State<Arc<Served>>) -> (StatusCode, &'static str) {
+    if served.ready.load(Ordering::Relaxed) {
+        (StatusCode::OK, "vllm-prober is ready.\n")
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "vllm-prober is not ready: the schedule is not running.\n",
+        )
+    }
+}

@@ -1,0 +1,304 @@
+//! The loop that drives everything: asks the agenda what starts now, runs it, and publishes what it
+//! came to.
+//!
+//! The loop only decides when; a run is one straight line through the domain, and its failure or panic is
+//! that run's outcome. It ends in good order: no run starts any more, those in flight get a grace period,
+//! and what is cut short after that leaves no trace.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::agenda::{Agenda, Entry, Event, ProbeKey};
+use crate::board::{Board, ProbeStatus, Snapshot};
+use crate::deployment::Deployment;
+use crate::measurement::Run;
+use crate::runner::{RunError, measure};
+use crate::schedule::Schedule;
+use crate::statistics::{Summary, summarize};
+use crate::totals::HistogramBounds;
+use crate::workload::Workload;
+
+/// The longest sleep between two looks at the wall clock, so that a clock that was set, or a machine that
+/// slept, is noticed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+
+/// A workload that is replayed against a deployment on a schedule.
+#[derive(Clone, Debug)]
+pub struct PlannedProbe {
+    /// Whom to probe.
+    pub deployment: Arc<Deployment>,
+    /// With what.
+    pub workload: Arc<Workload>,
+    /// When.
+    pub schedule: Schedule,
+}
+
+/// All that there is to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The probes of a deployment stand next to each other.
+    pub probes: Vec<PlannedProbe>,
+    /// Bursts in flight at once in the whole process.
+    pub max_concurrent_runs: usize,
+    /// After how many intervals without a newer run results are withdrawn.
+    pub stale_after: u32,
+    /// How long the runs in flight may go on after the word to stop.
+    pub shutdown_grace: Duration,
+    /// Of the request histograms.
+    pub histogram_bounds: HistogramBounds,
+}
+
+impl Plan {
+    /// The board on which nothing has happened yet.
+    pub fn board(&self) -> Board {
+        let status = |probe: &PlannedProbe| {
+            Arc::new(ProbeStatus::new(
+                Arc::clone(&probe.deployment),
+                Arc::clone(&probe.workload),
+                &self.histogram_bounds,
+            ))
+        };
+        Board::new(Snapshot {
+            stale_after: self.stale_after,
+            probes: self.probes.iter().map(status).collect(),
+        })
+    }
+}
+
+/// What a run came to, and whose it was.
+type Ended = (ProbeKey, Result<Run, RunError>);
+
+/// Drives every probe of a plan.
+#[derive(Debug)]
+pub struct Prober {
+    plan: Plan,
+    board: Arc<Board>,
+    agenda: Agenda,
+    running: JoinSet<Ended>,
+    /// Cuts the runs in flight.
+    cut: CancellationToken,
+}
+
+impl Prober {
+    /// A prober of `plan` that publishes on its `board`.
+    pub fn new(plan: Plan, board: Arc<Board>) -> Self {
+        let entry = |probe: &PlannedProbe| Entry {
+            deployment: probe.deployment.name.clone(),
+            lane: probe.deployment.lane.clone(),
+            light: probe.workload.is_light(),
+            schedule: probe.schedule.clone(),
+        };
+        let agenda = Agenda::new(
+            plan.probes.iter().map(entry).collect(),
+            plan.max_concurrent_runs,
+            now(),
+        );
+        Self {
+            plan,
+            board,
+            agenda,
+            running: JoinSet::new(),
+            cut: CancellationToken::new(),
+        }
+    }
+
+    /// Probes until `stop`, then lets the runs in flight end within the grace period.
+    pub async fn run(mut self, stop: CancellationToken) {
+        self.publish_schedule();
+        while !stop.is_cancelled() {
+            for event in self.agenda.poll(now()) {
+                self.take(event);
+            }
+            self.publish_schedule();
+            let pause = self.until_next_wake();
+            tokio::select! {
+                () = stop.cancelled() => {}
+                Some(Ok(ended)) = self.running.join_next() => self.ended(ended),
+                () = sleep(pause) => {}
+            }
+        }
+        self.drain().await;
+    }
+
+    fn until_next_wake(&self) -> Duration {
+        let wake = self.agenda.next_wake().map_or(LONGEST_SLEEP, |wake| {
+            Duration::try_from(wake.duration_since(now())).unwrap_or(Duration::ZERO)
+        });
+        wake.min(LONGEST_SLEEP)
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Start { probe, slot } => self.start(probe, slot),
+            Event::Missed {
+                probe,
+                reason,
+                count,
+            } => {
+                let PlannedProbe {
+                    deployment,
+                    workload,
+                    ..
+                } = &self.plan.probes[probe.0];
+                warn!(deployment = %deployment.name, workload = %workload.name, reason = reason.label(), count, "run missed");
+                self.board.update(probe.0, |status| {
+                    *status.totals.missed.entry(reason).or_default() += count
+                });
+            }
+            Event::Skipped { probe, reason } => {
+                self.board.update(probe.0, |status| {
+                    *status.totals.skipped.entry(reason).or_default() += 1
+                });
+            }
+        }
+    }
+
+    fn start(&mut self, probe: ProbeKey, slot: Timestamp) {
+        let planned = &self.plan.probes[probe.0];
+        let measuring = measure(
+            Arc::clone(&planned.deployment),
+            Arc::clone(&planned.workload),
+            Arc::default(),
+            self.cut.clone(),
+        );
+        self.running.spawn(async move {
+            // A panic is this run's outcome and no one else's.
+            let outcome = AssertUnwindSafe(measuring).catch_unwind().await;
+            (
+                probe,
+                outcome.unwrap_or_else(|_| Err(RunError::Thread("it panicked".to_owned()))),
+            )
+        });
+        self.board.update(probe.0, |status| {
+            status.in_progress = true;
+            status.start_delay = Duration::try_from(now().duration_since(slot)).ok();
+        });
+    }
+
+    fn ended(&mut self, (probe, outcome): Ended) {
+        self.agenda.finished(probe);
+        self.publish(probe, outcome);
+    }
+
+    fn publish(&self, probe: ProbeKey, outcome: Result<Run, RunError>) {
+        let PlannedProbe {
+            deployment,
+            workload,
+            ..
+        } = &self.plan.probes[probe.0];
+        match outcome {
+            Ok(run) => {
+                let summary = Arc::new(summarize(&run, workload));
+                log_run(deployment, workload, &run, &summary);
+                self.board.update(probe.0, |status| {
+                    status.in_progress = false;
+                    status.ran(&run, summary, now());
+                });
+            }
+            Err(RunError::Cut) => {
+                info!(deployment = %deployment.name, workload = %workload.name, "run cut short by the shutdown, not recorded");
+                self.board
+                    .update(probe.0, |status| status.in_progress = false);
+            }
+            Err(why) => {
+                error!(deployment = %deployment.name, workload = %workload.name, error = %why, "no run");
+                self.board.update(probe.0, |status| {
+                    status.in_progress = false;
+                    status.did_not_run(why.to_string(), now());
+                });
+            }
+        }
+    }
+
+    /// Shows when each probe is due next, where that has changed.
+    fn publish_schedule(&self) {
+        let shown = self.board.snapshot();
+        for (index, probe) in self.plan.probes.iter().enumerate() {
+            let next_run = self.agenda.next_run(ProbeKey(index));
+            if shown.probes[index].next_run != next_run || shown.probes[index].interval.is_none() {
+                let interval = probe.schedule.interval(now());
+                self.board.update(index, |status| {
+                    (status.next_run, status.interval) = (next_run, interval)
+                });
+            }
+        }
+    }
+
+    async fn drain(mut self) {
+        if self.running.is_empty() {
+            return;
+        }
+        let grace = self.plan.shutdown_grace;
+        info!(
+            runs = self.running.len(),
+            grace_seconds = grace.as_secs_f64(),
+            "waiting for the runs in flight"
+        );
+        let all_ended = async {
+            while let Some(Ok(ended)) = self.running.join_next().await {
+                self.ended(ended);
+            }
+        };
+        if timeout(grace, all_ended).await.is_err() {
+            self.cut.cancel();
+            while let Some(Ok(ended)) = self.running.join_next().await {
+                self.ended(ended);
+            }
+        }
+    }
+}
+
+/// One line for each run with its figures, and one for each reason for which its requests failed.
+fn log_run(deployment: &Deployment, workload: &Workload, run: &Run, summary: &Summary) {
+    let figures = summary.figures.as_ref();
+    info!(
+        deployment = %deployment.name,
+        workload = %workload.name,
+        run_id = %run.id,
+        valid = summary.is_valid(),
+        invalid_reasons = summary.invalid_reasons.iter().map(|reason| reason.label()).collect::<Vec<_>>().join(","),
+        completed = summary.completed,
+        failed = summary.failed,
+        wall_seconds = summary.wall.as_secs_f64(),
+        qps = figures.map(|figures| figures.qps),
+        prompt_tps = figures.map(|figures| figures.prompt_tps),
+        decode_tps = figures.map(|figures| figures.decode_tps),
+        latency_p50_seconds = figures.map(|figures| figures.latency.p50),
+        latency_p95_seconds = figures.map(|figures| figures.latency.p95),
+        ttft_p50_seconds = figures.and_then(|figures| figures.ttft).map(|ttft| ttft.p50),
+        "run finished"
+    );
+    for (reason, count) in &summary.failures {
+        let of_this_reason = |error: &&crate::measurement::RequestError| error.reason == *reason;
+        let first = run
+            .records
+            .iter()
+            .filter_map(|record| record.outcome.as_ref().err())
+            .find(of_this_reason);
+        warn!(
+            deployment = %deployment.name,
+            workload = %workload.name,
+            run_id = %run.id,
+            reason = reason.label(),
+            count,
+            first = first.map(|error| error.detail.as_str()),
+            "requests failed"
+        );
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the loop is where the schedule meets the wall clock"
+)]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
