@@ -3,21 +3,23 @@
 //! Data flows one way, and the modules are listed in that order: what to probe, when, what to replay,
 //! what happened, what it amounts to, and how it is shown. `docs/ARCHITECTURE.md` has the layers.
 
-pub mod agenda;
 pub mod deployment;
 pub mod schedule;
 pub mod workload;
 
-pub mod client;
+pub mod agenda;
 pub mod measurement;
-pub mod runner;
-
 pub mod sample;
 pub mod statistics;
 pub mod totals;
 
+pub mod client;
+pub mod simulator;
+
 pub mod board;
 pub mod prober;
+pub mod runner;
+
 pub mod report;
 pub mod server;
 
