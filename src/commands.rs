@@ -2,3 +2,4 @@
 
 pub mod run;
 mod signal;
+pub mod simulate;

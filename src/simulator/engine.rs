@@ -53,6 +53,8 @@ pub(super) struct Engine {
     /// When the step in flight ends.
     step_ends: Option<Duration>,
     last_step_ended: Option<Duration>,
+    /// When it last began to go on after standing still.
+    resumed: Duration,
     stats: Stats,
     next_id: SequenceId,
     foreign: Random,
@@ -122,6 +124,7 @@ impl Engine {
             running: Vec::new(),
             step_ends: None,
             last_step_ended: None,
+            resumed: Duration::ZERO,
             stats: Stats::default(),
             next_id: 0,
         }
@@ -150,13 +153,27 @@ impl Engine {
         self.step_ends
     }
 
-    /// Begins a step at `at`, or as soon as one can begin, and says when it ends; `None` when there is
-    /// nothing to do. A step in flight goes on.
-    pub(super) fn begin_step(&mut self, at: Duration, conditions: &Conditions) -> Option<Duration> {
+    /// Begins the step that is due by `now` and says when it ends; `None` when there is nothing to do. A
+    /// step in flight goes on.
+    ///
+    /// The step begins when it could have begun, not when the caller finds the time: at the end of the
+    /// last one, or with the arrival that ends idleness. So a late caller loses no time for good.
+    pub(super) fn begin_step(
+        &mut self,
+        now: Duration,
+        conditions: &Conditions,
+    ) -> Option<Duration> {
         if self.step_ends.is_some() {
             return self.step_ends;
         }
-        let at = at.max(self.last_step_ended.unwrap_or_default());
+        let ready = if self.running.is_empty() {
+            self.waiting.front().map_or(now, |first| first.arrived)
+        } else {
+            Duration::ZERO
+        };
+        let at = ready
+            .max(self.last_step_ended.unwrap_or_default())
+            .max(self.resumed);
         self.keep_foreign_requests(at, conditions.foreign_requests as usize);
         let (tokens, prefill) = self.schedule(at);
         let sequences = self.running.iter().filter(|s| s.scheduled > 0).count();
@@ -195,18 +212,10 @@ impl Engine {
         }
     }
 
-    /// Goes on at `at` after standing still: a step in flight ends then, if not later.
+    /// Goes on at `at` after standing still: no step ends or begins before.
     pub(super) fn resume(&mut self, at: Duration) {
-        if let Some(ends) = &mut self.step_ends {
-            *ends = at.max(*ends);
-        } else {
-            self.last_step_ended = self.last_step_ended.map(|ended| ended.max(at));
-        }
-    }
-
-    /// When the request at the head of the queue arrived.
-    pub(super) fn first_arrival(&self) -> Option<Duration> {
-        self.waiting.front().map(|sequence| sequence.arrived)
+        self.resumed = at;
+        self.step_ends = self.step_ends.map(|ends| ends.max(at));
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
