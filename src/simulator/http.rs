@@ -21,7 +21,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -229,9 +229,13 @@ async fn chat_completions(State(deployment): Shared, body: Bytes) -> Result<Resp
 
 /// The first half of a body, and then the end of the connection.
 fn broken_off(body: Bytes) -> Body {
-    let half = body.slice(..body.len() / 2);
-    let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-    Body::from_stream(stream::iter([Ok(half), Err(reset)]))
+    let half = stream::once(async move { Ok(body.slice(..body.len() / 2)) });
+    let reset = stream::once(async {
+        // A pause, in which what has been written is sent.
+        tokio::task::yield_now().await;
+        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+    });
+    Body::from_stream(half.chain(reset))
 }
 
 /// Faults that answer before the engine is asked.

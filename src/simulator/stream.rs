@@ -74,6 +74,8 @@ impl Events {
                 Next::Silence => std::future::pending().await,
                 Next::End => return None,
                 Next::Break => {
+                    // A pause, in which what has been written is sent.
+                    tokio::task::yield_now().await;
                     self.next = Next::End;
                     return Some(Err(io::ErrorKind::ConnectionReset.into()));
                 }

@@ -1,0 +1,208 @@
+//! The engine as it shows from outside: batching, queueing, caching, leaving, and its speed.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use vllm_prober::simulator::{Change, Fault, Profile, Settings, Simulator};
+
+use crate::client::{Server, chat, post, read_reply};
+
+const RUNNING: &str = "vllm:num_requests_running";
+const WAITING: &str = "vllm:num_requests_waiting";
+
+fn open_chats(server: &Server, count: usize, fields: &str) -> Vec<TcpStream> {
+    let request = post("/v1/chat/completions", &chat(fields));
+    let open = |_| {
+        let mut stream = server.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    };
+    (0..count).map(open).collect()
+}
+
+#[test]
+fn of_48_requests_32_run_and_16_wait_and_all_are_answered() {
+    let server = Server::start(10.0, |settings| settings.prompt_tokens = Some(121));
+    let streams = open_chats(&server, 48, r#""stream":true,"max_tokens":256"#);
+    server.await_metric(RUNNING, 32.0);
+    server.await_metric(WAITING, 16.0);
+    assert_eq!(server.get("/load").body, r#"{"server_load":48}"#);
+    assert!(server.metric("vllm:kv_cache_usage_perc") > 0.0);
+    for mut stream in streams {
+        let reply = read_reply(&mut stream);
+        assert!(
+            reply.body.contains(r#""finish_reason":"length""#),
+            "{}",
+            reply.body
+        );
+        assert!(reply.body.contains(r#""completion_tokens":256"#));
+    }
+    server.await_metric(RUNNING, 0.0);
+    assert_eq!(server.metric("vllm:generation_tokens_total"), 48.0 * 256.0);
+    assert_eq!(server.metric("vllm:prompt_tokens_total"), 48.0 * 121.0);
+    assert_eq!(
+        server.metric("vllm:prefix_cache_queries_total"),
+        48.0 * 121.0
+    );
+    assert_eq!(server.metric("vllm:prefix_cache_hits_total"), 47.0 * 112.0);
+    let finished = r#"vllm:request_success_total{engine="0",finished_reason="length""#;
+    assert_eq!(server.metric(finished), 48.0);
+    assert_eq!(
+        server.metric("vllm:e2e_request_latency_seconds_count"),
+        48.0
+    );
+    assert_eq!(
+        server.metric("vllm:inter_token_latency_seconds_count"),
+        48.0 * 255.0
+    );
+    assert_eq!(server.metric("vllm:kv_cache_usage_perc"), 0.0);
+}
+
+#[test]
+fn a_salt_meets_a_cold_cache_and_the_same_salt_a_warm_one() {
+    let server = Server::start(50.0, |settings| settings.prompt_tokens = Some(110));
+    for (salt, hits) in [("a", 0.0), ("a", 96.0), ("b", 96.0), ("b", 192.0)] {
+        server.chat(&chat(&format!(r#""max_tokens":1,"cache_salt":"{salt}""#)));
+        assert_eq!(
+            server.metric("vllm:prefix_cache_hits_total"),
+            hits,
+            "{salt}"
+        );
+    }
+}
+
+#[test]
+fn who_leaves_is_aborted_running_and_waiting() {
+    let server = Server::start(1.0, |_| {});
+    let streams = open_chats(&server, 40, r#""stream":true,"max_tokens":2000"#);
+    server.await_metric(WAITING, 8.0);
+    drop(streams);
+    server.await_metric(RUNNING, 0.0);
+    assert_eq!(server.metric(WAITING), 0.0);
+    let aborted = r#"vllm:request_success_total{engine="0",finished_reason="abort""#;
+    assert_eq!(server.metric(aborted), 40.0);
+}
+
+#[test]
+fn foreign_requests_run_until_they_are_sent_away() {
+    let server = Server::start(50.0, |_| {});
+    server.post("/simulate", r#"{"foreign_requests": 5}"#);
+    server.await_metric(RUNNING, 5.0);
+    let before = server.metric("vllm:generation_tokens_total");
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(server.metric("vllm:generation_tokens_total") > before);
+    server.post("/simulate", r#"{"foreign_requests": 0}"#);
+    server.await_metric(RUNNING, 0.0);
+}
+
+#[test]
+fn conditions_are_read_changed_and_checked_over_http() {
+    let server = Server::start(1.0, |_| {});
+    let usual = r#"{"slowdown":1.0,"foreign_requests":0,"fault":"none"}"#;
+    assert_eq!(server.get("/simulate").body, usual);
+    let changed = server.post("/simulate", r#"{"slowdown":1.08,"fault":"no_done"}"#);
+    let now = r#"{"slowdown":1.08,"foreign_requests":0,"fault":"no_done"}"#;
+    assert_eq!((changed.status, changed.body.as_str()), (200, now));
+    for wrong in [
+        r#"{"fault":"gremlins"}"#,
+        r#"{"slowdown":0}"#,
+        r#"{"slow":2}"#,
+        "oops",
+    ] {
+        let refused = server.post("/simulate", wrong);
+        assert_eq!(refused.status, 400, "{wrong}");
+        assert_eq!(server.get("/simulate").body, now, "{wrong}");
+    }
+    assert!(
+        server
+            .post("/simulate", r#"{"fault":"gremlins"}"#)
+            .body
+            .contains("stall_mid_stream")
+    );
+}
+
+#[test]
+fn a_stop_ends_every_connection_and_frees_the_port() {
+    let server = Server::start(1.0, |_| {});
+    let address = server.address();
+    let mut streams = open_chats(&server, 3, r#""stream":true,"max_tokens":2000"#);
+    server.await_metric(RUNNING, 3.0);
+    let change = Change {
+        fault: Some(Fault::Hang),
+        ..Change::default()
+    };
+    server.simulator().controls().apply(change).unwrap();
+    streams.extend(open_chats(&server, 1, r#""max_tokens":5"#));
+    server.stop();
+    for mut stream in streams {
+        let reply = read_reply(&mut stream);
+        assert!(!reply.body.contains("[DONE]"), "{reply:?}");
+    }
+    let again = Server::start(1.0, |settings| settings.listen = address);
+    assert_eq!(again.get("/health").status, 200);
+}
+
+#[test]
+fn settings_out_of_range_are_refused() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let wrong: [fn(&mut Settings); 4] = [
+        |settings| settings.listen = ([0, 0, 0, 0], 0).into(),
+        |settings| settings.speedup = 0.0,
+        |settings| settings.speedup = f64::NAN,
+        |settings| settings.conditions.slowdown = -1.0,
+    ];
+    for (number, change) in wrong.into_iter().enumerate() {
+        let mut settings = Settings::new(Profile::named("fp8").unwrap());
+        change(&mut settings);
+        let error = runtime.block_on(Simulator::start(settings)).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{number}");
+    }
+}
+
+/// Sends requests on one open connection until `left` is used up, and says how long each took.
+fn closed_loop(server: &Server, left: &AtomicU32, latencies: &Mutex<Vec<f64>>) {
+    let body = chat(r#""stream":true,"max_tokens":256"#);
+    let request = post("/v1/chat/completions", &body).replace("connection: close\r\n", "");
+    let mut stream = server.connect();
+    let mut buffer = vec![0; 64 << 10];
+    while left
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
+        .is_ok()
+    {
+        let sent = Instant::now();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut tail = Vec::new();
+        while !tail.ends_with(b"[DONE]\n\n\r\n0\r\n\r\n") {
+            let read = stream.read(&mut buffer).unwrap();
+            assert!(read > 0, "the server closed the connection");
+            tail.extend_from_slice(&buffer[..read]);
+        }
+        latencies.lock().unwrap().push(sent.elapsed().as_secs_f64());
+    }
+}
+
+/// The reference benchmark over HTTP, ten times as fast. The 1 % of the calibration is proven in virtual
+/// time; here the machine that runs the tests has its share, at ten times its weight.
+#[test]
+fn over_http_and_sped_up_the_reference_holds_but_for_what_the_machine_adds() {
+    const SPEEDUP: f64 = 10.0;
+    let server = Server::start(SPEEDUP, |settings| settings.prompt_tokens = Some(110));
+    let (left, latencies) = (AtomicU32::new(64), Mutex::new(Vec::new()));
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| closed_loop(&server, &left, &latencies));
+        }
+    });
+    let qps = 64.0 / (start.elapsed().as_secs_f64() * SPEEDUP);
+    let mut latencies = latencies.into_inner().unwrap();
+    latencies.sort_by(f64::total_cmp);
+    let p50 = f64::midpoint(latencies[31], latencies[32]) * SPEEDUP;
+    eprintln!("QPS {qps:.4}, p50 {p50:.4}");
+    assert!((qps / 2.3690 - 1.0).abs() < 0.05, "{qps}");
+    assert!((p50 / 6.7577 - 1.0).abs() < 0.05, "{p50}");
+}

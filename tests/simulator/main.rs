@@ -1,0 +1,7 @@
+//! The simulated deployment, met over its sockets: the shape of every answer against what vLLM 0.13.0
+//! answered, the engine's behaviour through its metrics, and each fault as a client sees it.
+
+mod behaviour;
+mod client;
+mod faults;
+mod shape;
