@@ -1,5 +1,7 @@
 //! What the program can be asked to do, a file for each command.
 
+pub mod demo;
+mod logging;
 pub mod run;
 mod signal;
 pub mod simulate;

@@ -24,3 +24,4 @@ pub mod report;
 pub mod server;
 
 pub mod commands;
+pub mod daemon;

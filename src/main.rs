@@ -3,11 +3,20 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use vllm_prober::commands::run;
+use vllm_prober::commands::{demo, run, simulate};
+
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("VLLM_PROBER_REVISION"),
+    ", ",
+    env!("VLLM_PROBER_RUSTC"),
+    ")"
+);
 
 /// A Prometheus exporter and continuous prober for vLLM deployments
 #[derive(Debug, Parser)]
-#[command(name = "vllm-prober", version, propagate_version = true)]
+#[command(name = "vllm-prober", version = VERSION, after_help = "Try it:\n  vllm-prober demo")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -17,11 +26,17 @@ struct Arguments {
 enum Command {
     /// Run the workload once, now, against one server
     Run(run::RunArgs),
+    /// Simulate a vLLM deployment
+    Simulate(simulate::SimulateArgs),
+    /// Probe three simulated deployments and show what comes of it
+    Demo(demo::DemoArgs),
 }
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(args) => run::run(args).await,
+        Command::Simulate(args) => simulate::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
     }
 }

@@ -150,12 +150,12 @@ impl Prober {
                 } = &self.plan.probes[probe.0];
                 warn!(deployment = %deployment.name, workload = %workload.name, reason = reason.label(), count, "run missed");
                 self.board.update(probe.0, |status| {
-                    *status.totals.missed.entry(reason).or_default() += count
+                    *status.totals.missed.entry(reason).or_default() += count;
                 });
             }
             Event::Skipped { probe, reason } => {
                 self.board.update(probe.0, |status| {
-                    *status.totals.skipped.entry(reason).or_default() += 1
+                    *status.totals.skipped.entry(reason).or_default() += 1;
                 });
             }
         }
@@ -226,7 +226,7 @@ impl Prober {
             if shown.probes[index].next_run != next_run || shown.probes[index].interval.is_none() {
                 let interval = probe.schedule.interval(now());
                 self.board.update(index, |status| {
-                    (status.next_run, status.interval) = (next_run, interval)
+                    (status.next_run, status.interval) = (next_run, interval);
                 });
             }
         }

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 
 use self::metrics::Exposition;
+pub use self::status_page::last_run_in_words;
 use crate::board::Board;
 
 /// What the handlers share.

@@ -29,6 +29,13 @@ const COULD_NOT_RUN: u8 = 2;
 /// The prompt that is used when no other is given.
 const REFERENCE_PROMPT: &str = include_str!("../../config/prompts/reference.txt");
 
+/// The reference's prompt, without the newline at the end of its file.
+pub(super) fn reference_prompt() -> &'static str {
+    REFERENCE_PROMPT
+        .strip_suffix('\n')
+        .unwrap_or(REFERENCE_PROMPT)
+}
+
 /// What the `run` command is told.
 #[derive(Args, Debug)]
 #[command(
@@ -126,7 +133,7 @@ async fn try_run(args: RunArgs) -> Result<u8, String> {
     let deployment = Arc::new(args.deployment());
     let workload = Arc::new(args.workload()?);
     let progress = Arc::new(Progress::default());
-    let stop = CancellationToken::new();
+    let stop = signal::stop_token();
 
     let bar = progress_bar(&progress, &workload, stop.clone());
     let measuring = measure(
@@ -135,13 +142,10 @@ async fn try_run(args: RunArgs) -> Result<u8, String> {
         progress,
         stop.clone(),
     );
-    let run = tokio::select! {
-        run = measuring => run.map_err(|error| error.to_string()),
-        () = signal::stop() => Err("stopped before the run had ended; nothing is reported".to_owned()),
-    };
+    let run = measuring.await;
     stop.cancel();
     let _ = bar.await;
-    let run = run?;
+    let run = run.map_err(|error| error.to_string())?;
 
     let summary = summarize(&run, &workload);
     args.show(&deployment, &workload, &run, &summary)?;
@@ -205,7 +209,7 @@ impl RunArgs {
 
     fn prompt(&self) -> Result<String, String> {
         let Some(path) = &self.prompt_file else {
-            return Ok(REFERENCE_PROMPT.trim_end_matches('\n').to_owned());
+            return Ok(reference_prompt().to_owned());
         };
         let text = std::fs::read_to_string(path)
             .map_err(|error| format!("--prompt-file {}: {error}", path.display()))?;

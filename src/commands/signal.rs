@@ -2,18 +2,31 @@
 //! developer's keyboard.
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
-/// Resolves when the program is told to stop.
-pub(super) async fn stop() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
+/// A token that is cancelled when the program is told to stop; signals are caught from now on.
+///
+/// A second signal ends the process at once, as an impatient user expects.
+pub(super) fn stop_token() -> CancellationToken {
+    let stop = CancellationToken::new();
+    if let (Ok(mut terminate), Ok(mut interrupt)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
-    ) else {
-        // Without handlers the signals end the process by themselves.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    ) {
+        let told = stop.clone();
+        tokio::spawn(async move {
+            for again in [false, true] {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                if again {
+                    // 128 + SIGINT, as shells count.
+                    std::process::exit(130);
+                }
+                told.cancel();
+            }
+        });
     }
+    stop
 }

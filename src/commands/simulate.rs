@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 
 use clap::Args;
 use clap::builder::PossibleValue;
 
+use super::signal;
 use crate::simulator::{Conditions, Fault, Profile, Settings, Simulator};
 
 /// The flags of `simulate`.
@@ -65,11 +67,19 @@ Example: an FP8 deployment that runs ten times as fast, and becomes 8 % slower a
 
 A fault is switched on and off in the same way: {\"fault\": \"hang\"}, then {\"fault\": \"none\"}.";
 
-/// Simulates one deployment until `stop`, and prints its base URL once it answers.
-///
-/// # Errors
-/// When a flag is out of range or the address cannot be had.
-pub async fn run(args: SimulateArgs, stop: impl Future<Output = ()>) -> io::Result<()> {
+/// Simulates one deployment until SIGTERM or SIGINT, and prints its base URL once it answers.
+pub async fn run(args: SimulateArgs) -> ExitCode {
+    let stop = signal::stop_token();
+    match simulate(args, stop.cancelled()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vllm-prober simulate: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn simulate(args: SimulateArgs, stop: impl Future<Output = ()>) -> io::Result<()> {
     let simulator = Simulator::start(settings(args)?).await?;
     println!("{}", simulator.base_url());
     stop.await;

@@ -82,7 +82,7 @@ fn row(probe: &ProbeStatus, stale_after: u32, now: Timestamp) -> Markup {
             td { (probe.deployment.precision.as_deref().unwrap_or("–")) }
             td { (probe.model().unwrap_or("–")) }
             td { (probe.server_version().unwrap_or("–")) }
-            td { (state(probe, stale_after, now)) }
+            td { (last_run_in_words(probe, stale_after, now)) }
             td.n { (cell(|f| Some(f.qps), 3)) }
             td.n { (cell(|f| Some(f.decode_tps), 1)) }
             td.n { (cell(|f| Some(f.latency.p50), 3)) }
@@ -100,7 +100,7 @@ fn row(probe: &ProbeStatus, stale_after: u32, now: Timestamp) -> Markup {
 }
 
 /// The last run in a word or two.
-pub(crate) fn state(probe: &ProbeStatus, stale_after: u32, now: Timestamp) -> String {
+pub fn last_run_in_words(probe: &ProbeStatus, stale_after: u32, now: Timestamp) -> String {
     let Some(last) = &probe.last else {
         return if probe.in_progress {
             "first run".to_owned()

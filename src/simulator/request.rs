@@ -255,7 +255,7 @@ impl<'a> Fields<'a> {
             chat.extend(["<|im_start|>", role, "\n"]);
             match &message["content"] {
                 Value::Array(parts) => {
-                    chat.extend(parts.iter().filter_map(|part| part["text"].as_str()))
+                    chat.extend(parts.iter().filter_map(|part| part["text"].as_str()));
                 }
                 content => chat.push_str(content.as_str().unwrap_or_default()),
             }

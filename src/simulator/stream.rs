@@ -189,7 +189,7 @@ pub(super) async fn body(
     fault: Fault,
 ) -> io::Result<Bytes> {
     if fault == Fault::StallMidStream {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
     let finished = progress
         .wait_for(|progress| progress.finish.is_some())
