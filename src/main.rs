@@ -1,4 +1,4 @@
-//! The command line of the prober.
+//! The command line of the prober: picks the command, and leaves the rest to it.
 
 use std::process::ExitCode;
 
