@@ -24,4 +24,5 @@ pub mod report;
 pub mod server;
 
 pub mod commands;
+pub mod config;
 pub mod daemon;

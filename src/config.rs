@@ -1,0 +1,194 @@
+//! Turns a configuration file into domain values, or into the full list of its mistakes.
+//!
+//! Reading goes in two steps. The text becomes a tree that knows where everything stands
+//! (`document`); then each section takes its fields out of the tree and goes on after a
+//! mistake (`field`), so that one start shows all of them. What is returned holds no string that still
+//! needs interpreting.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::deployment::Deployment;
+use crate::workload::Workload;
+
+pub use self::finding::{Finding, Mistakes, Severity};
+pub use self::global::{Buckets, Global};
+pub use self::probes::Probe;
+
+use self::deployments::{Definitions, ReadDeployment, read_deployments};
+use self::document::Node;
+use self::field::Field;
+use self::named::Named;
+use self::notes::Notes;
+use self::section::Section;
+use self::source::Source;
+
+mod addresses;
+mod auths;
+mod deployments;
+mod document;
+mod feasibility;
+mod field;
+pub(crate) mod finding;
+mod global;
+mod likeness;
+mod named;
+mod notes;
+mod probes;
+mod section;
+mod source;
+mod values;
+mod workloads;
+
+const FIELDS: &[&str] = &["global", "auths", "workloads", "deployments"];
+
+/// A configuration without mistakes.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What holds for the whole process.
+    pub global: Global,
+    /// Every defined workload, probed or not, in the order of the file.
+    pub workloads: Vec<Arc<Workload>>,
+    /// Whom to probe, in the order of the file; at least one, each with at least one probe.
+    pub deployments: Vec<ProbedDeployment>,
+    /// What can be used and is unlikely to be meant, in the order of the file.
+    pub warnings: Vec<Finding>,
+    /// The file as written, fit to be shown: whatever looks like a secret is starred out.
+    pub text: String,
+}
+
+/// A deployment and its probes.
+#[derive(Clone, Debug)]
+pub struct ProbedDeployment {
+    /// Whom to probe.
+    pub deployment: Arc<Deployment>,
+    /// With what and when; no workload twice.
+    pub probes: Vec<Probe>,
+}
+
+impl Config {
+    /// Reads the file at `path`, and the prompts, tokens and certificates that it names; their relative
+    /// paths start at the file's directory.
+    ///
+    /// # Errors
+    ///
+    /// Returns every mistake in the file, each with its place and its mend, together with the warnings.
+    pub fn load(path: &Path) -> Result<Self, Mistakes> {
+        let source = Source::read(path)
+            .map_err(|fault| Mistakes::only(&Source::unread(path), None, fault))?;
+        let root = document::parse(&source.text)
+            .map_err(|(place, fault)| Mistakes::only(&source, place, fault))?;
+        let notes = Notes::new(&source);
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let (global, workloads, deployments) = read(&notes, &root, directory);
+        let findings = notes.into_findings();
+        if findings
+            .iter()
+            .any(|found| found.severity() == Severity::Mistake)
+        {
+            return Err(Mistakes(findings));
+        }
+        Ok(Self {
+            global,
+            workloads,
+            deployments,
+            warnings: findings,
+            text: source.masked(),
+        })
+    }
+}
+
+/// The configuration as far as it can be read; complete if `notes` has no mistake in the end.
+fn read(
+    notes: &Notes<'_>,
+    root: &Node,
+    directory: &Path,
+) -> (Global, Vec<Arc<Workload>>, Vec<ProbedDeployment>) {
+    let root = Field::root(notes, root);
+    if root.is_empty() {
+        notes.add_whole(
+            "the configuration is empty",
+            "begin with `workloads:` and `deployments:`; `config/minimal.yaml` is the least that works",
+        );
+        return (Global::default(), Vec::new(), Vec::new());
+    }
+    let section = Section::of(&root, FIELDS);
+    let (global, defaults) = section
+        .get("global")
+        .map(|field| global::read_global(&field))
+        .unwrap_or_default();
+    let auths = section
+        .get("auths")
+        .map_or_else(Named::default, |field| auths::read_auths(&field, directory));
+    let workloads = section
+        .require(
+            "workloads",
+            "{ reference: { prompt_file: prompts/reference.txt } }",
+        )
+        .map_or_else(Named::default, |field| {
+            workloads::read_workloads(&field, directory)
+        });
+    let definitions = Definitions {
+        auths: &auths,
+        workloads: &workloads,
+        defaults: &defaults,
+        directory,
+    };
+    let deployments = section
+        .require(
+            "deployments",
+            "[{ name: …, base_url: …, probes: [{ workload: reference, every: 15m }] }]",
+        )
+        .map(|field| read_deployments(&field, &definitions))
+        .unwrap_or_default();
+    feasibility::warn_if_overcommitted(&deployments, &global);
+    let deployments = deployments
+        .into_iter()
+        .map(ProbedDeployment::from)
+        .collect();
+    (global, workloads.into_values().collect(), deployments)
+}
+
+impl From<ReadDeployment<'_>> for ProbedDeployment {
+    fn from(read: ReadDeployment<'_>) -> Self {
+        Self {
+            deployment: Arc::new(read.deployment),
+            probes: read.probes.into_iter().map(|read| read.probe).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_names_every_field() {
+        let documentation = include_str!("../docs/configuration.md");
+        let sections = [
+            FIELDS,
+            global::FIELDS,
+            global::BUCKET_FIELDS,
+            auths::FIELDS,
+            workloads::FIELDS,
+            workloads::TIMEOUT_FIELDS,
+            deployments::FIELDS,
+            deployments::ENVIRONMENT_FIELDS,
+            probes::FIELDS,
+            probes::BLACKOUT_FIELDS,
+        ];
+        for field in sections.concat() {
+            assert!(documentation.contains(&format!("| `{field}` |")), "{field}");
+        }
+    }
+    #[test]
+    fn the_documentation_gives_the_default_buckets() {
+        let documentation = include_str!("../docs/configuration.md");
+        let Buckets { e2e, ttft, tpot } = Buckets::default();
+        for (name, bounds) in [("e2e", e2e), ("ttft", ttft), ("tpot", tpot)] {
+            let bounds: Vec<_> = bounds.iter().map(f64::to_string).collect();
+            let row = format!("| `{name}` | `[{}]` |", bounds.join(", "));
+            assert!(documentation.contains(&row), "{row}");
+        }
+    }
+}

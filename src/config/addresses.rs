@@ -1,0 +1,133 @@
+//! Addresses of servers and proxies, as users write them.
+
+use url::{Host, Url};
+
+use super::source::Fault;
+
+/// The root of a server: `http` or `https`, a host, and at most a path.
+pub(super) fn base_url(text: &str) -> Result<Url, Fault> {
+    let url = http_url(text, "http://gpu-host:8000")?;
+    if let Some((root, _)) = url
+        .path()
+        .split_once("/v1/")
+        .filter(|(_, rest)| !rest.is_empty())
+    {
+        return Err(Fault::new(
+            "the URL goes beyond the server's root",
+            format!(
+                "end it before `{}`: the prober adds the path of each request",
+                &url.path()[root.len()..]
+            ),
+        ));
+    }
+    Ok(url)
+}
+
+/// The address of a proxy: `http` or `https`, a host, and nothing after it.
+pub(super) fn proxy_url(text: &str) -> Result<Url, Fault> {
+    let url = http_url(text, "http://proxy:3128")?;
+    if url.path() != "/" {
+        return Err(Fault::new(
+            "the URL of a proxy has no path",
+            "end it after the port, as in `http://proxy:3128`",
+        ));
+    }
+    Ok(url)
+}
+
+fn http_url(text: &str, example: &str) -> Result<Url, Fault> {
+    let with_scheme = || {
+        Fault::new(
+            "the URL does not begin with `http://` or `https://`",
+            format!("write it in full, as in `{example}`"),
+        )
+    };
+    let is_http = |scheme: &str| matches!(scheme, "http" | "https");
+    let scheme = text
+        .split_once("://")
+        .map(|(scheme, _)| scheme.to_lowercase());
+    if !scheme.as_deref().is_some_and(is_http) {
+        return Err(with_scheme());
+    }
+    let url = Url::parse(text).map_err(|error| {
+        Fault::new(
+            format!("the URL cannot be read: {error}"),
+            format!("write it as in `{example}`"),
+        )
+    })?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Fault::new(
+            "the URL carries credentials, which would surface wherever the URL does",
+            "delete what stands before the `@`; a token belongs in a file that `auths` names",
+        ));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(Fault::new(
+            "the URL has a query or a fragment",
+            "end it before the `?` or `#`",
+        ));
+    }
+    Ok(url)
+}
+
+/// Whether what is sent to `url` stays on this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_is_a_root_and_nothing_more() {
+        for text in [
+            "http://gpu-host:8000",
+            "https://gw/team-a/v1/",
+            "HTTP://[::1]:8000/v1",
+            "http://vllm",
+        ] {
+            assert!(base_url(text).is_ok(), "{text}");
+        }
+        for text in [
+            "gpu-host:8000",
+            "localhost:8000",
+            "ftp://gpu-host",
+            "http://",
+            "http://:8000",
+            "http://host:99999",
+            "http://me:pw@host",
+            "http://me@host",
+            "http://host/?x=1",
+            "http://host/#top",
+            "http://host/v1/chat/completions",
+            "",
+        ] {
+            assert!(base_url(text).is_err(), "{text}");
+        }
+        assert!(
+            !base_url("http://me:pw@host")
+                .unwrap_err()
+                .message
+                .contains("pw")
+        );
+    }
+
+    #[test]
+    fn only_what_stays_on_the_machine_is_loopback() {
+        for (text, is) in [
+            ("http://localhost:8000", true),
+            ("http://127.0.0.9", true),
+            ("http://[::1]", true),
+            ("http://10.0.0.1", false),
+            ("http://localhost.example.com", false),
+        ] {
+            assert_eq!(is_loopback(&Url::parse(text).unwrap()), is, "{text}");
+        }
+    }
+}
