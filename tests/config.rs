@@ -1,0 +1,378 @@
+//! What a user sees of the configuration: every mistake with its place and mend, the files that ship, and
+//! what they come to.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use sha2::{Digest, Sha256};
+use vllm_prober::config::{Config, Mistakes, Severity};
+use vllm_prober::deployment::SecretSource;
+use vllm_prober::workload::{Expectation, PrefixCache};
+
+/// What `check` would print of `path`.
+fn told(path: &Path) -> String {
+    match Config::load(path) {
+        Err(mistakes) => mistakes.to_string(),
+        Ok(config) => {
+            config
+                .warnings
+                .iter()
+                .fold("can be used\n".to_owned(), |mut told, warning| {
+                    let _ = write!(told, "\n{warning}");
+                    told
+                })
+        }
+    }
+}
+
+fn testdata() -> Vec<PathBuf> {
+    let entries = fs::read_dir("tests/testdata/config").unwrap();
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "yaml")
+    });
+    files.sort();
+    files
+}
+
+/// Writes `text` as a configuration into a new directory that has what the shipped examples refer to.
+fn beside_its_files(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let within = |name: &str| directory.path().join(name);
+    fs::create_dir(within("secrets")).unwrap();
+    fs::create_dir(within("prompts")).unwrap();
+    fs::write(within("secrets/vllm-token"), "not-a-real-token\n").unwrap();
+    fs::copy(
+        "tests/testdata/config/ca.pem",
+        within("secrets/internal-ca.pem"),
+    )
+    .unwrap();
+    fs::copy(
+        "config/prompts/reference.txt",
+        within("prompts/reference.txt"),
+    )
+    .unwrap();
+    fs::write(within("prober.yaml"), text).unwrap();
+    let file = within("prober.yaml");
+    (directory, file)
+}
+
+fn load_text(text: &str) -> Result<Config, Mistakes> {
+    let (_directory, file) = beside_its_files(text);
+    Config::load(&file)
+}
+
+#[test]
+fn every_mistake_reads_as_it_should() {
+    let files = testdata();
+    assert!(files.len() > 80, "only {} files found", files.len());
+    for file in files {
+        let name = file.file_stem().unwrap().to_string_lossy();
+        insta::assert_snapshot!(name.as_ref(), told(&file));
+    }
+}
+
+#[test]
+fn the_name_of_a_test_file_says_what_comes_of_it() {
+    for file in testdata() {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        match Config::load(&file) {
+            Ok(config) if config.warnings.is_empty() => {
+                assert!(name.starts_with("good_"), "{name}");
+            }
+            Ok(_) => assert!(name.starts_with("warning_"), "{name}"),
+            Err(mistakes) => {
+                let found = mistakes.findings();
+                assert!(
+                    !name.starts_with("good_") && !name.starts_with("warning_"),
+                    "{mistakes}"
+                );
+                assert!(
+                    found
+                        .iter()
+                        .all(|found| found.severity() == Severity::Mistake),
+                    "{mistakes}"
+                );
+                assert!(
+                    found.iter().all(|found| !found.mend().is_empty()),
+                    "{mistakes}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_dozen_mistakes_are_told_at_once_from_the_top_to_the_end() {
+    let mistakes =
+        Config::load(Path::new("tests/testdata/config/a_dozen_at_once.yaml")).unwrap_err();
+    let lines: Vec<_> = mistakes
+        .findings()
+        .iter()
+        .map(|found| found.line().unwrap())
+        .collect();
+    assert_eq!(lines, [2, 3, 5, 8, 9, 10, 13, 14, 16, 17, 18, 19, 20, 21]);
+    assert!(
+        mistakes
+            .to_string()
+            .ends_with("a_dozen_at_once.yaml: 14 mistakes")
+    );
+}
+
+#[test]
+fn no_message_repeats_a_secret() {
+    for file in testdata() {
+        assert!(!told(&file).contains("hunter2"), "{}", file.display());
+    }
+}
+
+#[test]
+fn what_is_no_file_of_text_is_told_plainly() {
+    let directory = tempfile::tempdir().unwrap();
+    let large = directory.path().join("large.yaml");
+    fs::write(&large, vec![b'#'; 100 << 20]).unwrap();
+    for (path, message) in [
+        (
+            Path::new("tests/absent.yaml"),
+            "cannot read `tests/absent.yaml`: No such file or directory",
+        ),
+        (
+            Path::new("tests/testdata"),
+            "cannot read `tests/testdata`: it is a directory",
+        ),
+        (large.as_path(), "is larger than 16 MiB"),
+    ] {
+        let mistakes = Config::load(path).unwrap_err();
+        let [found] = mistakes.findings() else {
+            panic!("{mistakes}");
+        };
+        assert!(found.message().contains(message), "{mistakes}");
+        assert!(!found.mend().is_empty());
+    }
+}
+
+#[test]
+fn the_shipped_examples_can_be_used_without_a_warning() {
+    for file in ["config/prober.yaml", "config/minimal.yaml"] {
+        let config = Config::load(Path::new(file)).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        assert!(config.warnings.is_empty(), "{file}: {}", config.warnings[0]);
+    }
+    let minimal = fs::read_to_string("config/minimal.yaml").unwrap();
+    assert!(minimal.lines().count() <= 10);
+}
+
+#[test]
+fn what_the_full_example_switches_off_can_be_switched_on() {
+    let text = fs::read_to_string("config/prober.yaml").unwrap();
+    let mut switched = 0;
+    let mut on: Vec<String> = Vec::new();
+    for line in text.lines() {
+        // `#    auth: prod` is a setting, `# Whom to probe.` and a bare `#` are not.
+        let setting = line.strip_prefix('#').filter(|rest| {
+            let words = rest.trim_start();
+            rest.starts_with("  ") || words.starts_with("auths:")
+        });
+        switched += usize::from(setting.is_some());
+        on.push(setting.unwrap_or(line).to_owned());
+    }
+    // An environment variable cannot be set safely in a process with threads.
+    on.retain(|line| !line.contains("VLLM_GATEWAY_TOKEN"));
+    assert!(switched > 10, "{switched}");
+    let config = load_text(&on.join("\n")).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let endpoint = &config.deployments[0].deployment.endpoint;
+    assert!(
+        matches!(&endpoint.bearer_token, Some(SecretSource::File(file)) if file.ends_with("secrets/vllm-token"))
+    );
+    assert!(endpoint.ca_file.is_some() && endpoint.proxy.is_some());
+    assert_eq!(config.global.buckets.e2e, [1.0, 2.0, 5.0, 10.0, 20.0, 60.0]);
+    assert_eq!(config.workloads[0].min_tokens, Some(256));
+}
+
+#[test]
+fn values_shown_as_defaults_are_the_defaults() {
+    let full = Config::load(Path::new("config/prober.yaml")).unwrap();
+    let minimal = Config::load(Path::new("config/minimal.yaml")).unwrap();
+    assert_eq!(full.global, minimal.global);
+    assert_eq!(full.workloads[0].id(), minimal.workloads[0].id());
+    assert_eq!(full.workloads[0].limits, minimal.workloads[0].limits);
+    assert_eq!(full.workloads[0].expect, minimal.workloads[0].expect);
+}
+
+#[test]
+fn the_documented_example_comes_to_what_it_says() {
+    let documentation = fs::read_to_string("docs/configuration.md").unwrap();
+    let (_, rest) = documentation.split_once("```yaml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let config = load_text(example).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+
+    assert_eq!(config.global.max_concurrent_runs, NonZero::<usize>::MIN);
+    assert_eq!(config.global.stale_after, 3);
+    assert!(config.warnings.is_empty());
+    let [reference, canary] = config.workloads.as_slice() else {
+        panic!("{:?}", config.workloads);
+    };
+    assert_eq!(
+        (
+            reference.requests,
+            reference.concurrency,
+            reference.max_tokens
+        ),
+        (64, 16, 256)
+    );
+    assert_eq!(reference.expect, Expectation::FullLength);
+    assert_eq!(reference.prefix_cache, PrefixCache::Warm);
+    assert!(
+        reference
+            .prompt
+            .starts_with("You run a large language model")
+            && !reference.prompt.ends_with('\n')
+    );
+    assert!(canary.is_light());
+
+    let [probed] = config.deployments.as_slice() else {
+        panic!("{:?}", config.deployments);
+    };
+    let deployment = &probed.deployment;
+    assert_eq!(deployment.name.as_str(), "qwen3-32b-nvfp4");
+    assert_eq!(deployment.endpoint.base_url(), "https://gpu-host:8000");
+    assert_eq!(deployment.lane.as_str(), "gpu-host/gpu0");
+    assert_eq!(deployment.precision.as_deref(), Some("nvfp4"));
+    assert_eq!(deployment.environment["driver"], "580.95.05");
+    let now = jiff::Timestamp::UNIX_EPOCH;
+    let intervals: Vec<_> = probed
+        .probes
+        .iter()
+        .map(|probe| probe.schedule.interval(now).unwrap())
+        .collect();
+    assert_eq!(
+        intervals,
+        [Duration::from_secs(900), Duration::from_secs(30)]
+    );
+}
+
+#[test]
+fn anchors_and_merges_share_what_deployments_have_in_common() {
+    let config = Config::load(Path::new(
+        "tests/testdata/config/good_anchors_and_merges.yaml",
+    ))
+    .unwrap();
+    let [first, second] = config.deployments.as_slice() else {
+        panic!("{:?}", config.deployments);
+    };
+    assert_eq!(
+        first.deployment.endpoint.base_url(),
+        second.deployment.endpoint.base_url()
+    );
+    assert_eq!(second.deployment.name.as_str(), "second");
+    assert_eq!(second.deployment.lane.as_str(), "second");
+    assert_eq!(second.deployment.precision.as_deref(), Some("nvfp4"));
+    // As written, and no number that was rounded.
+    assert_eq!(second.deployment.environment["cuda"], "12.10");
+    assert_eq!(config.workloads[1].requests, 32);
+    assert_eq!(config.workloads[1].prefix_cache, PrefixCache::Cold);
+}
+
+#[test]
+fn the_text_kept_of_a_configuration_shows_no_secret() {
+    let text = fs::read_to_string("config/minimal.yaml").unwrap() + "# password: hunter2\n";
+    let config = load_text(&text).unwrap();
+    assert!(config.text.ends_with("# password: *******\n"));
+    assert!(config.text.starts_with("# The least that probes"));
+}
+
+#[test]
+fn the_reference_prompt_is_the_one_that_was_counted() {
+    // config/prompts/README.md says how its 110 tokens were counted; another text needs another count.
+    let digest = Sha256::digest(fs::read("config/prompts/reference.txt").unwrap());
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(
+        digest,
+        "ab1fe46c2b764ab469164fb206054c619d3f8a6662db955497e8d00d60eed432"
+    );
+}
+
+/// One thing done to the lines of a file.
+#[derive(Clone, Debug)]
+enum Mutation {
+    Delete(usize),
+    Duplicate(usize),
+    Indent(usize, usize),
+    Insert(usize, usize, String),
+    Cut(usize, usize),
+}
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    let noise = prop_oneof![
+        Just("[".to_owned()),
+        Just("{ ".to_owned()),
+        Just("\"".to_owned()),
+        Just("*usual".to_owned()),
+        Just("<<: *usual, ".to_owned()),
+        Just("---".to_owned()),
+        Just("\t".to_owned()),
+        Just("- ".to_owned()),
+        Just("99999999999999999999999".to_owned()),
+        "\\PC{0,12}",
+    ];
+    prop_oneof![
+        any::<usize>().prop_map(Mutation::Delete),
+        any::<usize>().prop_map(Mutation::Duplicate),
+        (any::<usize>(), 0..12_usize).prop_map(|(line, by)| Mutation::Indent(line, by)),
+        (any::<usize>(), any::<usize>(), noise)
+            .prop_map(|(line, at, text)| Mutation::Insert(line, at, text)),
+        (any::<usize>(), any::<usize>()).prop_map(|(line, at)| Mutation::Cut(line, at)),
+    ]
+}
+
+fn mutate(lines: &mut Vec<String>, mutation: Mutation) {
+    if lines.is_empty() {
+        return;
+    }
+    let count = lines.len();
+    let split = |line: &str, at: usize| {
+        let at = at % (line.chars().count() + 1);
+        let (start, end): (Vec<_>, Vec<_>) = line.chars().enumerate().partition(|(n, _)| *n < at);
+        [start, end].map(|half| half.into_iter().map(|(_, c)| c).collect::<String>())
+    };
+    match mutation {
+        Mutation::Delete(line) => _ = lines.remove(line % count),
+        Mutation::Duplicate(line) => lines.insert(line % count, lines[line % count].clone()),
+        Mutation::Indent(line, by) => lines[line % count].insert_str(0, &" ".repeat(by)),
+        Mutation::Insert(line, at, text) => {
+            let [start, end] = split(&lines[line % count], at);
+            lines[line % count] = format!("{start}{text}{end}");
+        }
+        Mutation::Cut(line, at) => lines[line % count] = split(&lines[line % count], at)[0].clone(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// However a file is garbled, it either loads or every finding has its message and its mend, and the
+    /// places lie in the file.
+    #[test]
+    fn a_garbled_configuration_never_panics(mutations in prop::collection::vec(mutation(), 1..8)) {
+        let text = include_str!("../config/prober.yaml");
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        for mutation in mutations {
+            mutate(&mut lines, mutation);
+        }
+        if let Err(mistakes) = load_text(&lines.join("\n")) {
+            let found = mistakes.findings();
+            prop_assert!(found.iter().any(|found| found.severity() == Severity::Mistake));
+            for found in found {
+                prop_assert!(!found.message().is_empty() && !found.mend().is_empty(), "{mistakes}");
+                prop_assert!(found.line().is_none_or(|line| (1..=lines.len() + 1).contains(&line)), "{mistakes}");
+            }
+            prop_assert!(!mistakes.to_string().is_empty());
+        }
+    }
+}
