@@ -4,5 +4,6 @@ pub mod check;
 pub mod demo;
 mod logging;
 pub mod run;
+pub mod serve;
 mod signal;
 pub mod simulate;

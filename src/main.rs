@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use vllm_prober::commands::{demo, run, simulate};
+use vllm_prober::commands::{check, demo, run, serve, simulate};
 
 const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
@@ -24,6 +24,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Probe every configured deployment on a schedule, and expose what was measured
+    Serve(serve::ServeArgs),
+    /// Read a configuration file and print every mistake in it
+    Check(check::CheckArgs),
     /// Run the workload once, now, against one server
     Run(run::RunArgs),
     /// Simulate a vLLM deployment
@@ -35,6 +39,8 @@ enum Command {
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
     match Arguments::parse().command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(args).await,
         Command::Simulate(args) => simulate::run(args).await,
         Command::Demo(args) => demo::run(args).await,

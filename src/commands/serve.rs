@@ -1,0 +1,139 @@
+//! `serve`: the daemon, from a configuration file to the last answer.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::logging::LogArgs;
+use super::signal;
+use crate::config::{Config, Global};
+use crate::daemon::Daemon;
+use crate::prober::{Plan, PlannedProbe};
+use crate::totals::{Buckets, HistogramBounds};
+
+/// What the `serve` command is told.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  vllm-prober serve --config.file config/prober.yaml --web.listen-address 127.0.0.1:10016"
+)]
+pub struct ServeArgs {
+    /// The configuration
+    #[arg(
+        long = "config.file",
+        default_value = "config/prober.yaml",
+        value_name = "FILE"
+    )]
+    config_file: PathBuf,
+    /// Where to listen, as host:port or :port; may be given several times
+    #[arg(
+        long = "web.listen-address",
+        default_value = ":10016",
+        value_name = "ADDRESS"
+    )]
+    listen_addresses: Vec<String>,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// Probes and serves until SIGTERM or SIGINT.
+pub async fn run(args: ServeArgs) -> ExitCode {
+    args.log.start();
+    // The handlers stand before anything is announced, so that no signal is lost.
+    let stop = signal::stop_token();
+    let config = match Config::load(&args.config_file) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            return ExitCode::FAILURE;
+        }
+    };
+    for warning in &config.warnings {
+        warn!(file = %args.config_file.display(), line = warning.line(), mend = warning.mend(), "{}", warning.message());
+    }
+    match serve(&args, config, stop).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            error!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(args: &ServeArgs, config: Config, stop: CancellationToken) -> Result<(), String> {
+    let mut listeners = Vec::new();
+    for address in &args.listen_addresses {
+        let listener = listen(address)
+            .await
+            .map_err(|error| format!("--web.listen-address {address}: {error}"))?;
+        if let Ok(address) = listener.local_addr() {
+            info!(%address, "listening");
+        }
+        listeners.push(listener);
+    }
+    let text = config.text.clone();
+    let daemon = Daemon::new(plan(config), text, listeners);
+    daemon
+        .run(stop)
+        .await
+        .map_err(|error| format!("the server failed: {error}"))
+}
+
+/// What the configuration asks for.
+fn plan(config: Config) -> Plan {
+    let Config {
+        global,
+        deployments,
+        ..
+    } = config;
+    let probes = deployments.into_iter().flat_map(|probed| {
+        let deployment = probed.deployment;
+        probed.probes.into_iter().map(move |probe| PlannedProbe {
+            deployment: Arc::clone(&deployment),
+            workload: probe.workload,
+            schedule: probe.schedule,
+        })
+    });
+    Plan {
+        probes: probes.collect(),
+        max_concurrent_runs: global.max_concurrent_runs.get(),
+        stale_after: global.stale_after,
+        shutdown_grace: global.shutdown_grace,
+        histogram_bounds: histogram_bounds(global),
+    }
+}
+
+fn histogram_bounds(global: Global) -> HistogramBounds {
+    global.request_histograms.then(|| {
+        Arc::new(Buckets {
+            e2e_latency: global.buckets.e2e,
+            time_to_first_token: global.buckets.ttft,
+            time_per_output_token: global.buckets.tpot,
+        })
+    })
+}
+
+/// Listens on `host:port`, or with `:port` on every address of the machine.
+pub(super) async fn listen(address: &str) -> std::io::Result<TcpListener> {
+    let Some(port) = address.strip_prefix(':') else {
+        return TcpListener::bind(address).await;
+    };
+    let port: u16 = port
+        .parse()
+        .map_err(|_| std::io::Error::other("the port is not a number from 0 to 65535"))?;
+    match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
+        // A machine without IPv6.
+        Err(error)
+            if error.kind() == std::io::ErrorKind::Unsupported
+                || error.raw_os_error() == Some(97) =>
+        {
+            TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await
+        }
+        listener => listener,
+    }
+}

@@ -1,0 +1,117 @@
+//! The program itself as a child process, ended by its id and in order.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A running program whose log is read.
+pub(crate) struct Program {
+    child: Child,
+    log: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Program {
+    /// Starts vllm-prober with `arguments`.
+    pub(crate) fn prober(arguments: &[&str]) -> Self {
+        Self::start(Command::new(env!("CARGO_BIN_EXE_vllm-prober")).args(arguments))
+    }
+
+    /// Starts `serve` with the configuration at `path` on a free port, and says where it listens.
+    pub(crate) fn serve(path: &Path) -> (Self, String) {
+        let path = path.to_str().expect("a UTF-8 path");
+        let mut program = Self::prober(&[
+            "serve",
+            "--config.file",
+            path,
+            "--web.listen-address",
+            "127.0.0.1:0",
+        ]);
+        let line = program.line("message=listening", Duration::from_secs(10));
+        let address = line
+            .split("address=")
+            .nth(1)
+            .and_then(|rest| rest.split_whitespace().next());
+        let base_url = format!("http://{}", address.expect("the log says where it listens"));
+        (program, base_url)
+    }
+
+    /// Starts any program; its log is what it writes to standard error.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let (sender, log) = channel();
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        std::thread::spawn(move || {
+            stderr
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        Self {
+            child,
+            log,
+            seen: Vec::new(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a line of the log that contains `text`.
+    pub(crate) fn line(&mut self, text: &str, patience: Duration) -> String {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self
+                .log
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(_) => panic!("no line with {text:?}; the log:\n{}", self.seen.join("\n")),
+            }
+        }
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub(crate) fn terminate(mut self, patience: Duration) -> (ExitStatus, Vec<String>) {
+        let told = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status();
+        assert!(
+            told.is_ok_and(|status| status.success()),
+            "SIGTERM could not be sent"
+        );
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                self.seen.extend(self.log.iter());
+                return (status, std::mem::take(&mut self.seen));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("it did not end within {patience:?}");
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
