@@ -2,12 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
-
-use tokio::time::Instant;
 
 use vllm_prober::simulator::{Change, Fault, Profile, Settings, Simulator};
 
@@ -15,10 +11,13 @@ use vllm_prober::simulator::{Change, Fault, Profile, Settings, Simulator};
 mod http;
 #[path = "common/program.rs"]
 mod program;
+#[path = "common/prometheus.rs"]
+mod prometheus;
 
 use program::Program;
+use prometheus::{Prometheus, promtool_finds_nothing};
 
-const SPEEDUP: f64 = 40.0;
+const SPEEDUP: f64 = 10.0;
 
 async fn simulator(profile: &str) -> Simulator {
     let profile = Profile::named(profile).unwrap();
@@ -38,7 +37,7 @@ fn configuration(directory: &Path, deployments: &[(&str, &Simulator)]) -> std::p
             format!(
                 "  - name: {name}\n    base_url: {}\n    family: qwen3-32b\n    precision: {name}\n    \
                  environment: {{ driver: \"580.95.05\" }}\n    probes:\n      \
-                 - {{ workload: reference, every: 4s }}\n      - {{ workload: canary, every: 2s }}\n",
+                 - {{ workload: reference, every: 12s }}\n      - {{ workload: canary, every: 5s }}\n",
                 simulator.base_url()
             )
         })
@@ -53,49 +52,6 @@ fn configuration(directory: &Path, deployments: &[(&str, &Simulator)]) -> std::p
     path
 }
 
-/// Starts Debian's Prometheus, which scrapes `target` every second.
-fn prometheus(directory: &Path, target: &str) -> (Program, String) {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let config = directory.join("prometheus.yml");
-    let target = target.strip_prefix("http://").unwrap();
-    std::fs::write(
-        &config,
-        format!(
-            "global: {{ scrape_interval: 1s }}\nscrape_configs:\n  - job_name: vllm-prober\n    static_configs: [{{ targets: ['{target}'] }}]\n"
-        ),
-    )
-    .unwrap();
-    let mut command = Command::new("prometheus");
-    command
-        .arg(format!("--config.file={}", config.display()))
-        .arg(format!(
-            "--storage.tsdb.path={}",
-            directory.join("tsdb").display()
-        ))
-        .arg(format!("--web.listen-address={free}"));
-    (Program::start(&mut command), format!("http://{free}"))
-}
-
-/// Asks again until `enough` of what comes, for a bounded time.
-async fn until(
-    base_url: &str,
-    query: &str,
-    enough: impl Fn(&[(serde_json::Value, f64)]) -> bool,
-) -> Vec<(serde_json::Value, f64)> {
-    let deadline = Instant::now() + Duration::from_secs(40);
-    loop {
-        let series = http::query(base_url, query).await;
-        if enough(&series) {
-            return series;
-        }
-        assert!(Instant::now() < deadline, "{query} stayed at {series:?}");
-        tokio::time::sleep(Duration::from_millis(250)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs prometheus and promtool"]
 async fn prometheus_scrapes_the_daemon() {
@@ -103,15 +59,15 @@ async fn prometheus_scrapes_the_daemon() {
     let (nvfp4, bf16) = (simulator("nvfp4").await, simulator("bf16").await);
     let config = configuration(directory.path(), &[("nvfp4", &nvfp4), ("bf16", &bf16)]);
     let (daemon, base_url) = Program::serve(&config);
-    let (_prometheus, prometheus) = prometheus(directory.path(), &base_url);
+    let prometheus = Prometheus::start(directory.path(), &base_url);
 
     // Both deployments have figures, close to the published ones at the simulators' speed-up.
-    let rates = until(
-        &prometheus,
-        r#"vllm_probe_run_decode_tokens_per_second{workload="reference"}"#,
-        |series| series.len() == 2,
-    )
-    .await;
+    let rates = prometheus
+        .until(
+            r#"vllm_probe_run_decode_tokens_per_second{workload="reference"}"#,
+            2,
+        )
+        .await;
     for (labels, rate) in rates {
         let published = if labels["deployment"] == "nvfp4" {
             606.47
@@ -124,12 +80,10 @@ async fn prometheus_scrapes_the_daemon() {
             "{labels}: {measured}"
         );
     }
-    assert_eq!(http::query(&prometheus, "up").await[0].1, 1.0);
+    assert_eq!(prometheus.query("up").await[0].1, 1.0);
 
     // Identity lives on the info metric, and is joined from there.
-    let joined = http::query(
-        &prometheus,
-        r#"vllm_probe_run_requests_per_second{workload="reference"} * on (deployment) group_left (precision, model, vllm_version, driver) vllm_probe_deployment_info"#,
+    let joined = prometheus.query(r#"vllm_probe_run_requests_per_second{workload="reference"} * on (deployment) group_left (precision, model, vllm_version, driver) vllm_probe_deployment_info"#,
     )
     .await;
     let (labels, _) = joined
@@ -141,13 +95,13 @@ async fn prometheus_scrapes_the_daemon() {
     assert_eq!(labels["driver"], "580.95.05");
 
     // Quantiles are a summary's, counters are there from the start.
-    let quantiles = http::query(
-        &prometheus,
-        r#"vllm_probe_run_e2e_latency_seconds{workload="reference",deployment="bf16"}"#,
-    )
-    .await;
+    let quantiles = prometheus
+        .query(r#"vllm_probe_run_e2e_latency_seconds{workload="reference",deployment="bf16"}"#)
+        .await;
     assert_eq!(quantiles.len(), 4, "{quantiles:?}");
-    let failures = http::query(&prometheus, r#"sum(vllm_probe_request_failures_total)"#).await;
+    let failures = prometheus
+        .query(r#"sum(vllm_probe_request_failures_total)"#)
+        .await;
     assert_eq!(failures[0].1, 0.0);
 
     // A deployment that fails loses its figures at once; when it last ran stays known.
@@ -158,41 +112,37 @@ async fn prometheus_scrapes_the_daemon() {
             ..Change::default()
         })
         .unwrap();
-    until(
-        &prometheus,
-        r#"vllm_probe_success{workload="reference",deployment="nvfp4"} == 0"#,
-        |series| series.len() == 1,
-    )
-    .await;
-    let rates = until(
-        &prometheus,
-        r#"vllm_probe_run_decode_tokens_per_second{workload="reference"}"#,
-        |series| series.len() == 1,
-    )
-    .await;
+    prometheus
+        .until(
+            r#"vllm_probe_success{workload="reference",deployment="nvfp4"} == 0"#,
+            1,
+        )
+        .await;
+    let rates = prometheus
+        .until(
+            r#"vllm_probe_run_decode_tokens_per_second{workload="reference"}"#,
+            1,
+        )
+        .await;
     assert_eq!(
         rates[0].0["deployment"], "bf16",
         "the other one is not harmed"
     );
-    let reasons = http::query(
-        &prometheus,
-        r#"vllm_probe_run_invalid{workload="reference",deployment="nvfp4"} == 1"#,
-    )
-    .await;
+    let reasons = prometheus
+        .query(r#"vllm_probe_run_invalid{workload="reference",deployment="nvfp4"} == 1"#)
+        .await;
     assert_eq!(reasons[0].0["reason"], "failed_requests");
-    let failures = http::query(
-        &prometheus,
-        r#"vllm_probe_request_failures_total{deployment="nvfp4",workload="reference"} > 0"#,
-    )
-    .await;
+    let failures = prometheus
+        .query(r#"vllm_probe_request_failures_total{deployment="nvfp4",workload="reference"} > 0"#)
+        .await;
     assert_eq!(failures[0].0["reason"], "http_5xx");
     assert_eq!(
-        http::query(
-            &prometheus,
-            r#"vllm_probe_last_run_timestamp_seconds{deployment="nvfp4",workload="reference"}"#
-        )
-        .await
-        .len(),
+        prometheus
+            .query(
+                r#"vllm_probe_last_run_timestamp_seconds{deployment="nvfp4",workload="reference"}"#
+            )
+            .await
+            .len(),
         1
     );
 
@@ -202,24 +152,4 @@ async fn prometheus_scrapes_the_daemon() {
     assert!(status.success(), "{status}: {}", log.join("\n"));
     nvfp4.stop().await.unwrap();
     bf16.stop().await.unwrap();
-}
-
-fn promtool_finds_nothing(exposition: &str) {
-    use std::io::Write;
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    promtool
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(exposition.as_bytes())
-        .unwrap();
-    let output = promtool.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success() && said.is_empty(), "{said}");
 }

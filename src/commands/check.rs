@@ -1,4 +1,4 @@
-//! `vllm-prober check`: reads a configuration, and tells what is wrong with it.
+//! `check`: reads a configuration, and tells what is wrong with it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,14 +8,11 @@ use clap::Args;
 use crate::config::Config;
 use crate::config::finding::counted;
 
-/// Reads a configuration file and prints every mistake in it, with its line and its mend.
+/// The flags of `check`.
 #[derive(Args, Clone, Debug)]
-#[command(
-    after_help = "Example:\n  vllm-prober check --config.file config/prober.yaml\n\n\
-    Exit status: 0 if the configuration can be used, with or without warnings; 1 if not."
-)]
+#[command(after_help = EXAMPLE)]
 pub struct CheckArgs {
-    /// The configuration to read.
+    /// The configuration to read
     #[arg(
         long = "config.file",
         value_name = "FILE",
@@ -23,6 +20,12 @@ pub struct CheckArgs {
     )]
     pub config_file: PathBuf,
 }
+
+const EXAMPLE: &str = "\
+Example:
+  vllm-prober check --config.file config/prober.yaml
+
+Exit status: 0 if the configuration can be used, with or without warnings; 1 if not.";
 
 /// Prints mistakes and warnings to stderr; if there are no mistakes, one line to stdout.
 pub fn run(args: &CheckArgs) -> ExitCode {
