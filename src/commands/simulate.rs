@@ -10,7 +10,7 @@ use clap::builder::PossibleValue;
 use super::signal;
 use crate::simulator::{Conditions, Fault, Profile, Settings, Simulator};
 
-/// The flags of `simulate`.
+/// A simulated vLLM deployment, for tests, demos and alert drills.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLE)]
 pub struct SimulateArgs {
@@ -51,7 +51,7 @@ pub struct SimulateArgs {
     foreign_requests: u32,
 
     /// What goes wrong from the beginning
-    #[arg(long, default_value = "none", value_parser = faults(), hide_possible_values = true)]
+    #[arg(long, default_value = "none", value_parser = faults())]
     fault: String,
 
     /// Where the small wander of its speed begins

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::engine::Progress;
 use super::refusal::ENGINE_DEAD;
+use super::sequence::Progress;
 
 /// The simulated model's vocabulary, in the order in which it speaks, over and over. The empty token is
 /// the first half of a character of two tokens, for which vLLM sends an event without text.

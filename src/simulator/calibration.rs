@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::engine::{Engine, Request};
+use super::engine::Engine;
 use super::faults::Conditions;
 use super::kv_cache::Prompt;
 use super::profile::Profile;
+use super::sequence::Request;
 use super::stats::Finish;
 
 /// How the client at the other end behaves.
@@ -132,7 +133,7 @@ fn departures(figures: &Figures, published: [f64; 4]) -> [f64; 4] {
 fn the_built_in_profiles_reproduce_the_reference_within_one_percent() {
     for (name, published) in REFERENCE {
         for (number, client) in CLIENTS.into_iter().enumerate() {
-            for seed in 0..50 {
+            for seed in 0..20 {
                 let mut engine = Engine::new(Profile::named(name).unwrap(), seed, 1.0);
                 // Cold, then warm after an idle minute.
                 for start in [0, 120] {

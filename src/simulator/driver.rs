@@ -14,8 +14,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::engine::{Engine, Progress, Request, SequenceId, Snapshot};
+use super::engine::{Engine, Snapshot};
 use super::faults::{Conditions, Controls};
+use super::sequence::{Progress, Request, SequenceId};
 
 /// Where engine time is on the machine's clock.
 #[derive(Clone, Copy, Debug)]

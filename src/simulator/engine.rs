@@ -8,35 +8,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::faults::Conditions;
-use super::kv_cache::{Allocation, KvCache, Prompt};
+use super::kv_cache::{KvCache, Prompt};
 use super::profile::Profile;
+use super::sequence::{Progress, Request, Sequence, SequenceId};
 use super::speed::{Random, Speed};
 use super::stats::{Finish, Stats};
-
-/// What a client asks of the engine.
-#[derive(Clone, Debug)]
-pub(super) struct Request {
-    /// What is to be answered.
-    pub(super) prompt: Prompt,
-    /// The answer's bound; at least 1.
-    pub(super) max_tokens: u32,
-    /// Where the model ends its answer by itself, if that is before the bound.
-    pub(super) stops_after: Option<u32>,
-}
-
-/// Names a sequence for as long as the engine lives.
-pub(super) type SequenceId = u64;
-
-/// How far one answer has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Progress {
-    /// Tokens of the answer so far.
-    pub(super) tokens: u32,
-    /// Tokens of the prompt that came from the prefix cache.
-    pub(super) cached_tokens: u32,
-    /// Why it is at its end, once it is.
-    pub(super) finish: Option<Finish>,
-}
 
 /// A simulated engine.
 #[derive(Debug)]
@@ -58,47 +34,6 @@ pub(super) struct Engine {
     stats: Stats,
     next_id: SequenceId,
     foreign: Random,
-}
-
-#[derive(Debug)]
-struct Sequence {
-    id: SequenceId,
-    is_foreign: bool,
-    request: Request,
-    allocation: Allocation,
-    /// Tokens, of prompt and answer, whose keys and values are in the cache.
-    computed: u32,
-    /// Tokens that the step in flight computes.
-    scheduled: u32,
-    progress: Progress,
-    arrived: Duration,
-    admitted: Option<Duration>,
-    first_token: Duration,
-    last_token: Duration,
-}
-
-impl Sequence {
-    fn length(&self) -> u32 {
-        self.request.prompt.tokens + self.progress.tokens
-    }
-
-    fn is_prefilling(&self) -> bool {
-        self.progress.tokens == 0 || self.length() - self.computed > 1
-    }
-
-    fn finish(&self) -> Option<Finish> {
-        if self
-            .request
-            .stops_after
-            .is_some_and(|n| self.progress.tokens >= n)
-        {
-            Some(Finish::Stop)
-        } else if self.progress.tokens >= self.request.max_tokens {
-            Some(Finish::Length)
-        } else {
-            None
-        }
-    }
 }
 
 /// What an engine looks like from outside at a moment.
@@ -175,7 +110,7 @@ impl Engine {
             .max(self.last_step_ended.unwrap_or_default())
             .max(self.resumed);
         self.keep_foreign_requests(at, conditions.foreign_requests as usize);
-        let (tokens, prefill) = self.schedule(at);
+        let prefill = self.schedule(at);
         let sequences = self.running.iter().filter(|s| s.scheduled > 0).count();
         if sequences == 0 {
             return None;
@@ -184,7 +119,6 @@ impl Engine {
             + self.profile.sequence_seconds * sequences as f64
             + self.profile.prefill_seconds * f64::from(prefill);
         let factor = conditions.slowdown * self.speed.factor(at, self.last_step_ended);
-        self.stats.iteration_tokens.observe(f64::from(tokens));
         self.step_ends = Some(at + Duration::from_secs_f64(seconds * factor));
         self.step_ends
     }
@@ -195,20 +129,23 @@ impl Engine {
             return;
         };
         self.last_step_ended = Some(at);
+        let mut tokens = 0;
         for sequence in &mut self.running {
             sequence.computed += std::mem::take(&mut sequence.scheduled);
             // A prompt computed in part yields no token yet.
             if sequence.computed == sequence.length() {
                 sequence.progress.tokens += 1;
                 sequence.progress.finish = sequence.finish();
-                note_token(&mut self.stats, sequence, at, self.speedup);
+                sequence.note_token(&mut self.stats, at, self.speedup);
+                tokens += 1 + sequence.newly_prefilled();
                 report(sequence.id, sequence.progress);
             }
         }
+        self.stats.iteration_tokens.observe(f64::from(tokens));
         for sequence in self.running.extract_if(.., |s| s.progress.finish.is_some()) {
             let mut sequence = sequence;
             self.kv_cache.release(&mut sequence.allocation);
-            note_finish(&mut self.stats, &sequence, self.speedup);
+            sequence.note_finish(&mut self.stats, self.speedup);
         }
     }
 
@@ -230,25 +167,14 @@ impl Engine {
     fn enqueue(&mut self, arrived: Duration, request: Request, is_foreign: bool) -> SequenceId {
         let id = self.next_id;
         self.next_id += 1;
-        self.waiting.push_back(Sequence {
-            id,
-            is_foreign,
-            request,
-            allocation: Allocation::default(),
-            computed: 0,
-            scheduled: 0,
-            progress: Progress::default(),
-            arrived,
-            admitted: None,
-            first_token: Duration::ZERO,
-            last_token: Duration::ZERO,
-        });
+        let sequence = Sequence::new(id, request, arrived, is_foreign);
+        self.waiting.push_back(sequence);
         id
     }
 
-    /// Shares out the tokens of a step: to the running first, then to the waiting in order. Returns the
-    /// tokens, and how many of them belong to prompts.
-    fn schedule(&mut self, at: Duration) -> (u32, u32) {
+    /// Shares out the tokens of a step: to the running first, then to the waiting in order. Returns
+    /// how many of them are prefill.
+    fn schedule(&mut self, at: Duration) -> u32 {
         let mut budget = self.profile.max_num_batched_tokens;
         let mut prefill = 0;
         let mut preempted = false;
@@ -299,7 +225,7 @@ impl Engine {
             prefill += tokens;
             self.running.push(sequence);
         }
-        (self.profile.max_num_batched_tokens - budget, prefill)
+        prefill
     }
 
     /// Puts the last admitted sequence back at the head of the queue. Returns the tokens that it had
@@ -338,57 +264,171 @@ impl Engine {
     }
 }
 
-fn note_token(stats: &mut Stats, sequence: &mut Sequence, at: Duration, speedup: f64) {
-    let seconds_since = |then| at.saturating_sub(then).as_secs_f64() / speedup;
-    if sequence.progress.tokens == 1 {
-        stats
-            .time_to_first_token
-            .observe(seconds_since(sequence.arrived));
-        stats.prompt_tokens += u64::from(sequence.request.prompt.tokens);
-        sequence.first_token = at;
-    } else {
-        stats
-            .inter_token_latency
-            .observe(seconds_since(sequence.last_token));
-    }
-    stats.generation_tokens += 1;
-    sequence.last_token = at;
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
 
-fn note_finish(stats: &mut Stats, sequence: &Sequence, speedup: f64) {
-    let Sequence {
-        request,
-        progress,
-        arrived,
-        first_token,
-        last_token,
-        ..
-    } = sequence;
-    let admitted = sequence.admitted.unwrap_or(*arrived);
-    let seconds = |from: Duration, to: Duration| to.saturating_sub(from).as_secs_f64() / speedup;
-    if let Some(finish) = progress.finish {
-        stats.count_finish(finish);
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::simulator::stats::Finish;
+
+    const USUAL: Conditions = Conditions {
+        slowdown: 1.0,
+        foreign_requests: 0,
+        fault: crate::simulator::Fault::None,
+    };
+
+    fn engine(change: impl FnOnce(&mut Profile)) -> Engine {
+        let mut profile = Profile::named("nvfp4").unwrap();
+        change(&mut profile);
+        Engine::new(profile, 1, 1.0)
     }
-    let decode = seconds(*first_token, *last_token);
-    let prompt_tokens = f64::from(request.prompt.tokens);
-    let (tokens, max_tokens) = (f64::from(progress.tokens), f64::from(request.max_tokens));
-    stats.request_prompt_tokens.observe(prompt_tokens);
-    stats.request_generation_tokens.observe(tokens);
-    stats.request_max_num_generation_tokens.observe(tokens);
-    stats.request_params_n.observe(1.0);
-    stats.request_params_max_tokens.observe(max_tokens);
-    stats
-        .e2e_request_latency
-        .observe(seconds(*arrived, *last_token));
-    stats.queue_time.observe(seconds(*arrived, admitted));
-    stats.inference_time.observe(seconds(admitted, *last_token));
-    stats.prefill_time.observe(seconds(admitted, *first_token));
-    stats.decode_time.observe(decode);
-    // vLLM counts a single token as 0 s each.
-    stats
-        .time_per_output_token
-        .observe(decode / (tokens - 1.0).max(1.0));
-    stats
-        .prefill_kv_computed_tokens
-        .observe(prompt_tokens - f64::from(progress.cached_tokens));
+
+    fn request(prompt_tokens: u32, max_tokens: u32, salt: &str) -> Request {
+        Request {
+            prompt: Prompt::new("", prompt_tokens, 1.0, Some(salt)),
+            max_tokens,
+            stops_after: None,
+        }
+    }
+
+    /// Takes one step; the sequences that got a token.
+    fn step(engine: &mut Engine) -> Vec<SequenceId> {
+        let mut told = Vec::new();
+        engine.begin_step(Duration::ZERO, &USUAL);
+        engine.end_step(|id, _| told.push(id));
+        told
+    }
+
+    #[test]
+    fn who_arrives_during_a_step_joins_the_next_one() {
+        let mut engine = engine(|_| {});
+        let first = engine.submit(Duration::ZERO, request(20, 3, "a"));
+        let ends = engine.begin_step(Duration::ZERO, &USUAL).unwrap();
+        let second = engine.submit(ends / 2, request(20, 3, "b"));
+        let mut told = Vec::new();
+        engine.end_step(|id, _| told.push(id));
+        assert_eq!(told, [first]);
+        assert_eq!(step(&mut engine), [first, second]);
+    }
+
+    #[test]
+    fn a_long_prompt_is_computed_in_parts_while_others_decode() {
+        let mut engine = engine(|profile| profile.max_num_batched_tokens = 64);
+        let short = engine.submit(Duration::ZERO, request(10, 9, "a"));
+        assert_eq!(step(&mut engine), [short]);
+        let long = engine.submit(Duration::ZERO, request(150, 9, "b"));
+        // 63 + 63 + 24 tokens beside the one of the other.
+        assert_eq!(step(&mut engine), [short]);
+        assert_eq!(step(&mut engine), [short]);
+        assert_eq!(step(&mut engine), [short, long]);
+    }
+
+    #[test]
+    fn a_step_costs_what_the_profile_says() {
+        let seconds = |sequences: u32, prompt_tokens: u32, slowdown: f64| {
+            let mut engine = engine(|profile| {
+                (profile.step_seconds, profile.sequence_seconds) = (0.020, 0.001);
+                (profile.prefill_seconds, profile.ramp_seconds) = (0.000_1, 0.0);
+            });
+            for i in 0..sequences {
+                let salt = i.to_string();
+                engine.submit(Duration::ZERO, request(prompt_tokens, 2, &salt));
+            }
+            let conditions = Conditions { slowdown, ..USUAL };
+            let ends = engine.begin_step(Duration::ZERO, &conditions);
+            ends.unwrap().as_secs_f64()
+        };
+        for (sequences, prompt_tokens, slowdown, expected) in [
+            (1, 10, 1.0, 0.020 + 0.001 + 0.001),
+            (1, 100, 1.0, 0.020 + 0.001 + 0.010),
+            (16, 10, 1.0, 0.020 + 0.016 + 0.016),
+            (16, 10, 1.5, 1.5 * (0.020 + 0.016 + 0.016)),
+        ] {
+            let found = seconds(sequences, prompt_tokens, slowdown);
+            assert!(
+                (found / expected - 1.0).abs() < 0.006,
+                "{found} for {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_room_the_last_admitted_starts_over_and_still_ends() {
+        // Six usable blocks; two sequences grow to four each.
+        let mut engine = engine(|profile| profile.kv_blocks = 7);
+        let first = engine.submit(Duration::ZERO, request(40, 20, "a"));
+        let second = engine.submit(Duration::ZERO, request(40, 20, "b"));
+        let mut counts = BTreeMap::new();
+        for _ in 0..60 {
+            for id in step(&mut engine) {
+                *counts.entry(id).or_insert(0) += 1;
+            }
+        }
+        assert_eq!(counts, BTreeMap::from([(first, 20), (second, 20)]));
+        let seen = engine.snapshot();
+        assert_eq!((seen.stats.preemptions, seen.stats.reached_length), (1, 2));
+        assert_eq!(seen.kv_cache_usage, 0.0);
+    }
+
+    #[test]
+    fn standing_still_is_not_made_good() {
+        let mut engine = engine(|_| {});
+        engine.submit(Duration::ZERO, request(20, 3, "a"));
+        engine.begin_step(Duration::ZERO, &USUAL);
+        let later = Duration::from_secs(60);
+        engine.resume(later);
+        assert_eq!(engine.step_ends(), Some(later));
+        engine.end_step(|_, _| {});
+        assert!(engine.begin_step(later, &USUAL).unwrap() > later);
+    }
+
+    proptest! {
+        #[test]
+        fn every_request_gets_its_tokens_or_is_aborted_and_nothing_is_left(
+            requests in prop::collection::vec((1_u32..60, 1_u32..40, 0_u8..4, any::<bool>()), 1..40),
+            kv_blocks in 8_u32..40,
+            max_num_seqs in 1_usize..9,
+            budget in 8_u32..80,
+        ) {
+            let mut engine = engine(|profile| {
+                profile.kv_blocks = kv_blocks;
+                profile.max_num_seqs = max_num_seqs;
+                profile.max_num_batched_tokens = budget;
+            });
+            let mut wanted = BTreeMap::new();
+            let mut aborted = Vec::new();
+            for (number, (prompt, tokens, salt, leaves)) in requests.into_iter().enumerate() {
+                let id = engine.submit(Duration::ZERO, request(prompt, tokens, &salt.to_string()));
+                wanted.insert(id, tokens);
+                if leaves {
+                    aborted.push((number, id));
+                }
+            }
+            let mut got: BTreeMap<SequenceId, Progress> = BTreeMap::new();
+            let mut steps = 0;
+            while engine.begin_step(Duration::ZERO, &USUAL).is_some() {
+                prop_assert!(engine.snapshot().running <= max_num_seqs);
+                prop_assert!(engine.snapshot().kv_cache_usage <= 1.0);
+                if let Some((_, id)) = aborted.pop_if(|(number, _)| steps >= *number) {
+                    engine.abort(id);
+                    wanted.remove(&id);
+                }
+                engine.end_step(|id, progress| {
+                    let before = got.insert(id, progress).unwrap_or_default();
+                    assert_eq!(progress.tokens, before.tokens + 1, "one token a step");
+                });
+                steps += 1;
+                prop_assert!(steps < 20_000, "it never ends");
+            }
+            for (id, tokens) in wanted {
+                prop_assert_eq!(got[&id].tokens, tokens);
+                prop_assert_eq!(got[&id].finish, Some(Finish::Length));
+            }
+            let left = engine.snapshot();
+            prop_assert_eq!((left.running, left.waiting), (0, 0));
+            prop_assert_eq!(left.kv_cache_usage, 0.0);
+        }
+    }
 }

@@ -9,6 +9,7 @@ use std::fmt::{Display, Write};
 
 use super::engine::Snapshot;
 use super::profile::{BLOCK_TOKENS, Profile};
+use super::python::number;
 use super::stats::Histogram;
 
 /// What the page says of the server itself.
@@ -355,23 +356,6 @@ impl Page {
     }
 }
 
-/// A number as `prometheus_client` prints it: Python's `repr`, but with an exponent from 1e6 on.
-fn number(value: f64) -> String {
-    if value == f64::INFINITY {
-        return "+Inf".into();
-    }
-    let plain = format!("{value:?}");
-    match plain.split_once('.') {
-        Some((whole, fraction)) if value > 0.0 && whole.len() > 6 => {
-            let (first, rest) = whole.split_at(1);
-            let mantissa = format!("{first}.{rest}{fraction}");
-            let mantissa = mantissa.trim_end_matches(['0', '.']);
-            format!("{mantissa}e+0{}", rest.len())
-        }
-        _ => plain,
-    }
-}
-
 /// The memory of the whole process; absent where the system has no `/proc`.
 fn resident_bytes() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -380,25 +364,4 @@ fn resident_bytes() -> Option<f64> {
         .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_look_as_python_makes_them() {
-        for (value, shown) in [
-            (0.0, "0.0"),
-            (386.0, "386.0"),
-            (46073.0, "46073.0"),
-            (783.6856677490055, "783.6856677490055"),
-            (1416585216.0, "1.416585216e+09"),
-            (1795489570.53, "1.79548957053e+09"),
-            (1_000_000.0, "1e+06"),
-            (f64::INFINITY, "+Inf"),
-        ] {
-            assert_eq!(number(value), shown);
-        }
-    }
 }

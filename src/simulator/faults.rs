@@ -83,7 +83,7 @@ faults! {
     GarbageJson "garbage_json" "Events that are not JSON.",
     HugeEvent "huge_event" "An event of 2 MiB without a newline.",
     Flood "flood" "Tokens without end, as fast as they are read.",
-    EarlyStop "early_stop" "Answers stop at a quarter of max_tokens, unless ignore_eos forbids it.",
+    EarlyStop "early_stop" "Answers stop at a quarter of their bound, unless the request forbids it.",
     Refuse "refuse" "Connections are closed at once, open ones with their next request.",
     SlowHeaders "slow_headers" "The head of the answer comes ten seconds late.",
     Asleep "asleep" "The engine sleeps at level 1: its metrics say so, and no token comes.",

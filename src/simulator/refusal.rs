@@ -1,9 +1,8 @@
-//! Refusals in vLLM's words: the status, the error object, and Python's way of printing what was sent.
+//! Refusals in vLLM's words: the status and the error object.
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::Value;
 
 /// A request that is answered with an error object.
 #[derive(Debug)]
@@ -86,65 +85,5 @@ impl IntoResponse for Refusal {
             body,
         )
             .into_response()
-    }
-}
-
-/// A JSON value as Python's `repr` prints it.
-pub(super) fn python(value: &Value) -> String {
-    match value {
-        Value::Null => "None".into(),
-        Value::Bool(true) => "True".into(),
-        Value::Bool(false) => "False".into(),
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => python_text(text),
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(python).collect();
-            format!("[{}]", items.join(", "))
-        }
-        Value::Object(fields) => {
-            let pair = |(name, value): (&String, &Value)| {
-                format!("{}: {}", python_text(name), python(value))
-            };
-            let fields: Vec<String> = fields.iter().map(pair).collect();
-            format!("{{{}}}", fields.join(", "))
-        }
-    }
-}
-
-fn python_text(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') {
-        '"'
-    } else {
-        '\''
-    };
-    let mut shown = String::from(quote);
-    for c in text.chars() {
-        match c {
-            '\n' => shown.push_str("\\n"),
-            '\r' => shown.push_str("\\r"),
-            '\t' => shown.push_str("\\t"),
-            '\\' => shown.push_str("\\\\"),
-            c if c == quote => shown.extend(['\\', c]),
-            c if c.is_control() => shown.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c => shown.push(c),
-        }
-    }
-    shown.push(quote);
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_print_as_in_python() {
-        for (json, shown) in [
-            (r#"[null, true, 1, 0.5]"#, "[None, True, 1, 0.5]"),
-            (r#"{"a": "it's"}"#, r#"{'a': "it's"}"#),
-            (r#""it's \"so\"\n""#, r#"'it\'s "so"\n'"#),
-        ] {
-            assert_eq!(python(&serde_json::from_str(json).unwrap()), shown);
-        }
     }
 }

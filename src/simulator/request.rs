@@ -3,9 +3,10 @@
 
 use serde_json::{Map, Value};
 
-use super::engine::Request;
 use super::kv_cache::Prompt;
-use super::refusal::{Refusal, python};
+use super::python::repr;
+use super::refusal::Refusal;
+use super::sequence::Request;
 
 /// How many bytes of a chat a token stands for, without a tokenizer: about right for English prose
 /// under Qwen's, its chat template included.
@@ -274,13 +275,13 @@ fn detail(kind: &str, name: &str, message: &str, input: &Value) -> String {
     };
     format!(
         "{{'type': '{kind}', 'loc': {place}, 'msg': '{message}', 'input': {}}}",
-        python(input)
+        repr(input)
     )
 }
 
 fn stream_options_without_stream(json: &Map<String, Value>) -> String {
     let message = "Stream options can only be defined when `stream=True`.";
-    let input = python(&Value::Object(json.clone()));
+    let input = repr(&Value::Object(json.clone()));
     format!(
         "{{'type': 'value_error', 'loc': ('body',), 'msg': 'Value error, {message}', 'input': {input}, \
          'ctx': {{'error': ValueError('{message}')}}}}"
@@ -323,7 +324,7 @@ mod tests {
             (r#""max_tokens":7.0"#, Some(7)),
             (r#""max_tokens":"7""#, Some(7)),
             (r#""max_tokens":9,"max_completion_tokens":7"#, Some(7)),
-            (r#""max_tokens":null,"unheard_of":{}"#, Some(4096 - 16)),
+            (r#""max_tokens":null,"unheard_of":{}"#, Some(4096 - 12)),
             (r#""max_tokens":7.5"#, None),
             (r#""max_tokens":[]"#, None),
             (r#""max_tokens":0"#, None),
@@ -372,7 +373,7 @@ mod tests {
         );
         assert_eq!(
             resolve(r#""stream":false"#, BOUNDS).unwrap().prompt.tokens,
-            16
+            12
         );
     }
 }

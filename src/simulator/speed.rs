@@ -63,7 +63,7 @@ impl Speed {
     }
 }
 
-/// SplitMix64: small, seeded, and good enough for a wander and for ids.
+/// The generator named `SplitMix64`: small, seeded, and good enough for a wander and for ids.
 #[derive(Clone, Debug)]
 pub(super) struct Random(u64);
 

@@ -9,8 +9,8 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 
 use super::answer::{Answer, DONE_EVENT, error_event};
-use super::engine::Progress;
 use super::faults::Fault;
+use super::sequence::Progress;
 use super::stats::Finish;
 
 /// Tokens of an answer before a fault in mid-stream strikes.

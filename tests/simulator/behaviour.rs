@@ -60,6 +60,10 @@ fn of_48_requests_32_run_and_16_wait_and_all_are_answered() {
         48.0 * 255.0
     );
     assert_eq!(server.metric("vllm:kv_cache_usage_perc"), 0.0);
+    assert_eq!(
+        server.metric("vllm:iteration_tokens_total_sum"),
+        48.0 * (256.0 + 121.0)
+    );
 }
 
 #[test]
@@ -142,6 +146,13 @@ fn a_stop_ends_every_connection_and_frees_the_port() {
         let reply = read_reply(&mut stream);
         assert!(!reply.body.contains("[DONE]"), "{reply:?}");
     }
+    // A flood that nobody reads stands in full buffers, and ends nonetheless.
+    let flooded = Server::start(1.0, |settings| settings.conditions.fault = Fault::Flood);
+    let unread = open_chats(&flooded, 2, r#""stream":true,"max_tokens":5"#);
+    flooded.await_metric(RUNNING, 2.0);
+    std::thread::sleep(Duration::from_millis(300));
+    flooded.stop();
+    drop(unread);
     let again = Server::start(1.0, |settings| settings.listen = address);
     assert_eq!(again.get("/health").status, 200);
 }
@@ -185,12 +196,9 @@ fn closed_loop(server: &Server, left: &AtomicU32, latencies: &Mutex<Vec<f64>>) {
     }
 }
 
-/// The reference benchmark over HTTP, ten times as fast. The 1 % of the calibration is proven in virtual
-/// time; here the machine that runs the tests has its share, at ten times its weight.
-#[test]
-fn over_http_and_sped_up_the_reference_holds_but_for_what_the_machine_adds() {
-    const SPEEDUP: f64 = 10.0;
-    let server = Server::start(SPEEDUP, |settings| settings.prompt_tokens = Some(110));
+/// QPS and p50 of the reference benchmark, as they would be at true speed.
+fn benchmark(speedup: f64) -> (f64, f64) {
+    let server = Server::start(speedup, |settings| settings.prompt_tokens = Some(110));
     let (left, latencies) = (AtomicU32::new(64), Mutex::new(Vec::new()));
     let start = Instant::now();
     std::thread::scope(|scope| {
@@ -198,11 +206,19 @@ fn over_http_and_sped_up_the_reference_holds_but_for_what_the_machine_adds() {
             scope.spawn(|| closed_loop(&server, &left, &latencies));
         }
     });
-    let qps = 64.0 / (start.elapsed().as_secs_f64() * SPEEDUP);
+    let qps = 64.0 / (start.elapsed().as_secs_f64() * speedup);
     let mut latencies = latencies.into_inner().unwrap();
     latencies.sort_by(f64::total_cmp);
-    let p50 = f64::midpoint(latencies[31], latencies[32]) * SPEEDUP;
-    eprintln!("QPS {qps:.4}, p50 {p50:.4}");
-    assert!((qps / 2.3690 - 1.0).abs() < 0.05, "{qps}");
-    assert!((p50 / 6.7577 - 1.0).abs() < 0.05, "{p50}");
+    (qps, f64::midpoint(latencies[31], latencies[32]) * speedup)
+}
+
+/// The 1 % of the calibration is proven in virtual time. Here the machine that runs the tests has its
+/// share, at ten times its weight and always to the worse; so one run of three must be near.
+#[test]
+fn over_http_and_sped_up_the_reference_holds_but_for_what_the_machine_adds() {
+    let runs: Vec<(f64, f64)> = (0..3).map(|_| benchmark(10.0)).collect();
+    let is_near = |&(qps, p50): &(f64, f64)| {
+        (qps / 2.3690 - 1.0).abs() < 0.03 && (p50 / 6.7577 - 1.0).abs() < 0.03
+    };
+    assert!(runs.iter().any(is_near), "QPS and p50 of each: {runs:?}");
 }
