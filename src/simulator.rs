@@ -63,8 +63,8 @@ pub struct Settings {
     pub api_key: Option<String>,
     /// Where the wander of its speed begins: equal seeds wander alike.
     pub seed: u64,
-    /// Tokens that every prompt counts. Without it they are estimated at one for 5.5 bytes, the chat
-    /// template included.
+    /// Tokens that every prompt counts. Without it they are estimated from its length, such that the
+    /// reference prompt counts 110.
     pub prompt_tokens: Option<u32>,
     /// Whether streams end with usage unasked, as with `--enable-force-include-usage`.
     pub force_include_usage: bool,

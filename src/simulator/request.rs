@@ -8,9 +8,9 @@ use super::python::repr;
 use super::refusal::Refusal;
 use super::sequence::Request;
 
-/// How many bytes of a chat a token stands for, without a tokenizer: about right for English prose
-/// under Qwen's, its chat template included.
-const BYTES_PER_TOKEN: f64 = 5.5;
+/// How many bytes of a chat a token stands for, without a tokenizer: such that the reference prompt
+/// counts the reference's 110 tokens, the markers of the chat template included.
+const BYTES_PER_TOKEN: f64 = 5.155;
 
 /// A request that is well-formed, but may still ask for what the model does not have.
 #[derive(Debug)]
@@ -359,6 +359,15 @@ mod tests {
                 "{fields}"
             );
         }
+    }
+
+    #[test]
+    fn the_reference_prompt_counts_110_tokens() {
+        let prompt = include_str!("../../config/prompts/reference.txt");
+        let message = serde_json::json!({"role": "user", "content": prompt.trim_end()});
+        let body = serde_json::json!({"messages": [message]}).to_string();
+        let chat = ChatRequest::parse(body.as_bytes()).unwrap();
+        assert_eq!(chat.resolve(&BOUNDS).unwrap().prompt.tokens, 110);
     }
 
     #[test]

@@ -75,7 +75,7 @@ fn statuses_come_before_the_engine_is_asked() {
             "{fault:?}"
         );
     }
-    let captured = include_str!("../testdata/vllm-0.13.0/engine_dead.txt");
+    let captured = include_str!("../testdata/vllm-0.13.0/resp_enginedead_plain.txt");
     assert!(captured.ends_with(&with(Fault::Http500).chat(&stream()).body));
 }
 
@@ -130,7 +130,7 @@ fn a_hang_in_mid_answer_does_not_make_the_rest_come_at_once() {
 fn streams_go_wrong_in_mid_answer() {
     let error = with(Fault::ErrorMidStream).chat(&stream());
     let events = error.events();
-    let captured = include_str!("../testdata/vllm-0.13.0/stream_engine_dead_end.txt");
+    let captured = include_str!("../testdata/vllm-0.13.0/raw_enginedead_stream.txt");
     assert!(captured.contains(events[events.len() - 2]), "{events:?}");
     assert_eq!((error.is_whole, events[events.len() - 1]), (true, "[DONE]"));
 

@@ -70,23 +70,23 @@ fn refusals_say_what_vllm_says() {
         (
             chat(r#""model":"nope/none""#),
             404,
-            captured!("wrong_model.json"),
+            captured!("resp_wrongmodel.body"),
         ),
         (
             chat(r#""max_tokens":100000"#),
             400,
-            captured!("too_long.json"),
+            captured!("resp_toolong.body"),
         ),
         (
             chat(r#""max_tokens":"abc""#),
             400,
-            captured!("bad_type.json"),
+            captured!("resp_badtype.body"),
         ),
         (
             // The first thing that is not JSON stands at the captured one's place.
             r#"{"model": "Qwen/Qwen3-32B", "messages": [oops"#.into(),
             400,
-            captured!("malformed.json"),
+            captured!("resp_malformed.body"),
         ),
     ] {
         let reply = server.chat(&request);
@@ -100,11 +100,11 @@ fn refusals_say_what_vllm_says() {
     for (request, captured) in [
         (
             r#"{"model":"Qwen/Qwen3-32B","max_tokens":256,"temperature":0}"#.into(),
-            captured!("no_messages.json"),
+            captured!("resp_nomessages.body"),
         ),
         (
             chat(r#""stream_options":{"include_usage":true}"#),
-            captured!("stream_options_without_stream.json"),
+            captured!("resp_streamopts_nostream.body"),
         ),
     ] {
         let reply = server.chat(&request);
@@ -119,7 +119,7 @@ fn refusals_say_what_vllm_says() {
     let reply = server.get("/v1/nowhere");
     assert_eq!(
         (reply.status, reply.body.as_str()),
-        (404, captured!("wrong_path.json"))
+        (404, captured!("resp_wrongpath.body"))
     );
     assert_eq!(server.get("/v1/chat/completions").status, 405);
 }
@@ -128,8 +128,8 @@ fn refusals_say_what_vllm_says() {
 fn what_is_served_is_told_as_vllm_tells_it() {
     let server = server();
     for (path, captured) in [
-        ("/v1/models", captured!("models.json")),
-        ("/version", captured!("version.json")),
+        ("/v1/models", captured!("v1_models.body")),
+        ("/version", captured!("version.body")),
     ] {
         let reply = server.get(path);
         assert_eq!(
@@ -139,7 +139,7 @@ fn what_is_served_is_told_as_vllm_tells_it() {
         );
         assert!(reply.head.contains("\r\nserver: uvicorn"), "{}", reply.head);
     }
-    assert_eq!(server.get("/version").body, captured!("version.json"));
+    assert_eq!(server.get("/version").body, captured!("version.body"));
     let health = server.get("/health");
     assert_eq!((health.status, health.body.as_str()), (200, ""));
     assert_eq!(server.get("/load").body, r#"{"server_load":0}"#);
@@ -149,7 +149,7 @@ fn what_is_served_is_told_as_vllm_tells_it() {
 fn a_key_opens_what_is_under_v1_and_the_rest_is_open() {
     let server = Server::start(50.0, |settings| settings.api_key = Some("sesame".into()));
     let refused = parse_reply(
-        captured!("unauthorized.txt")
+        captured!("resp_401_nokey.txt")
             .replace('\n', "\r\n")
             .replace("\r\r", "\r")
             .as_bytes(),
@@ -184,7 +184,10 @@ fn a_whole_answer_has_the_captured_shape_cold_and_cached() {
         settings.prompt_tokens = Some(121);
         settings.prompt_tokens_details = true;
     });
-    for captured in [captured!("plain.json"), captured!("plain_cached.json")] {
+    for captured in [
+        captured!("resp_plain.body"),
+        captured!("resp_plain_prefixcached.body"),
+    ] {
         let reply = server.chat(&chat(r#""max_tokens":256"#));
         assert_eq!((reply.status, shape(&reply.body)), (200, shape(captured)));
         let usage = |body: &str| body[body.find(r#""usage""#).unwrap()..].to_owned();
@@ -224,21 +227,21 @@ fn captured_stream(text: &str) -> Reply {
 #[test]
 fn streams_have_the_captured_events_in_the_captured_order() {
     for (forced, fields, captured) in [
+        (true, r#""stream":true"#, captured!("raw_stream.txt")),
         (
-            true,
+            false,
             r#""stream":true"#,
-            captured!("stream_forced_usage.txt"),
+            captured!("raw_noforce_stream.txt"),
         ),
-        (false, r#""stream":true"#, captured!("stream_no_usage.txt")),
         (
             false,
             r#""stream":true,"stream_options":{"include_usage":true}"#,
-            captured!("stream_forced_usage.txt"),
+            captured!("raw_stream.txt"),
         ),
         (
             false,
             r#""stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true}"#,
-            captured!("stream_continuous_usage.txt"),
+            captured!("raw_stream_cont.txt"),
         ),
     ] {
         // Slow enough that the reader keeps up, and each event has one token.
@@ -294,7 +297,7 @@ fn the_metrics_page_has_the_captured_series() {
         head_shape(captured!("metrics.headers").trim_end())
     );
     let (our_kinds, our_series) = series(&page.body);
-    let (kinds, series) = series(captured!("metrics.txt"));
+    let (kinds, series) = series(captured!("metrics_after.txt"));
     let left_out = |name: &str| {
         name.starts_with("python_")
             || name.starts_with("process_virtual")
@@ -322,8 +325,8 @@ fn the_metrics_page_has_the_captured_series() {
         let labels = line.split('"').step_by(2).map(str::to_owned);
         labels.collect::<Vec<_>>()
     };
-    assert_eq!(labels(&page.body), labels(captured!("metrics.txt")));
+    assert_eq!(labels(&page.body), labels(captured!("metrics_after.txt")));
     for line in page.body.lines().filter(|line| line.starts_with("# HELP")) {
-        assert!(captured!("metrics.txt").contains(line), "{line}");
+        assert!(captured!("metrics_after.txt").contains(line), "{line}");
     }
 }
