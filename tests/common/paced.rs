@@ -5,6 +5,7 @@
 //! be computed from the log alone.
 
 #![allow(dead_code, reason = "each test and benchmark uses a part of it")]
+#![expect(clippy::disallowed_types, reason = "a clock of its own is the point of a ground truth")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
