@@ -18,9 +18,9 @@ use sha2::{Digest, Sha256};
 /// The shortest interval; a shorter one is taken as this.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Slots of a cron pattern that are counted one by one after a long sleep; older ones go uncounted, so
-/// that a jump of the clock over years costs no more than one over a week.
-const CRON_COUNT_LIMIT: u64 = 10_000;
+/// Slots of a cron pattern that are counted after a long sleep. Each is a walk through the calendar, so that a
+/// fleet of thousands that slept for a year must not count them all before anything runs again.
+const CRON_COUNT_LIMIT: u64 = 100;
 
 /// How often a probe is due.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ pub struct Schedule {
 /// The slots that lie in a span of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Passed {
-    /// How many there are, at least 1. Of a cron pattern no more than 10,000 are counted.
+    /// How many there are, at least 1. Of a cron pattern no more than 100 are counted.
     pub count: u64,
     /// The latest of them.
     pub last: Timestamp,
@@ -636,6 +636,15 @@ mod tests {
             let schedule = cron(pattern, NO_JITTER);
             let found: Vec<Timestamp> = slots(&schedule, after).take(3).collect();
             assert_eq!(found, expected.map(at), "{pattern} after {after}");
+        }
+    }
+
+    #[test]
+    fn jitter_never_carries_a_slot_past_the_next_one() {
+        let minutely = cron("* * * * *", 60 * MINUTE);
+        for (minute, slot) in (1..60).zip(slots(&minutely, "2026-03-01T12:00:59.999Z")) {
+            let after_noon = slot.duration_since(at("2026-03-01T12:00:00Z"));
+            assert_eq!(after_noon.as_secs() / 60, minute, "{slot}");
         }
     }
 
