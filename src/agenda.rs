@@ -107,8 +107,8 @@ pub struct Agenda {
     probes: Vec<Probe>,
     /// The next slot of each probe.
     due: BTreeSet<(Timestamp, usize)>,
-    /// The probes with a slot that has come and not yet started.
-    waiting: BTreeSet<usize>,
+    /// The slots that have come and not yet started, at most one of each probe.
+    waiting: BTreeMap<usize, Waiting>,
     busy_lanes: Vec<bool>,
     busy_deployments: Vec<bool>,
     bursts_in_flight: usize,
@@ -127,7 +127,6 @@ struct Probe {
     lane: usize,
     deployment: usize,
     next: Option<Timestamp>,
-    waiting: Option<Waiting>,
     running: bool,
     last_start: Option<Timestamp>,
 }
@@ -158,7 +157,6 @@ impl Agenda {
                 lane: *lanes.entry(entry.lane).or_insert(lane),
                 deployment: *deployments.entry(entry.deployment).or_insert(deployment),
                 next,
-                waiting: None,
                 running: false,
                 last_start: None,
             });
@@ -166,7 +164,7 @@ impl Agenda {
         Self {
             probes,
             due,
-            waiting: BTreeSet::new(),
+            waiting: BTreeMap::new(),
             busy_lanes: vec![false; lanes.len()],
             busy_deployments: vec![false; deployments.len()],
             bursts_in_flight: 0,
@@ -209,10 +207,10 @@ impl Agenda {
     /// The slot of the probe's next run as far as it is known: of the one that waits, or else of the first one
     /// outside its blackouts.
     pub fn next_run(&self, probe: ProbeKey) -> Option<Timestamp> {
-        let probe = &self.probes[probe.0];
-        if let Some(waiting) = probe.waiting {
+        if let Some(waiting) = self.waiting.get(&probe.0) {
             return Some(waiting.slot);
         }
+        let probe = &self.probes[probe.0];
         let next = probe.next?;
         if probe.schedule.in_blackout(next) {
             probe.schedule.next_run_after(next)
@@ -244,10 +242,10 @@ impl Agenda {
             });
             self.due.extend(probe.next.map(|slot| (slot, index)));
             probe.last_start = probe.last_start.map(|start| start.min(now));
-            if let Some(waiting) = &mut probe.waiting {
-                waiting.slot = waiting.slot.min(now);
-                waiting.since = waiting.since.min(now);
-            }
+        }
+        for waiting in self.waiting.values_mut() {
+            waiting.slot = waiting.slot.min(now);
+            waiting.since = waiting.since.min(now);
         }
     }
 
@@ -258,7 +256,7 @@ impl Agenda {
         {
             self.due.pop_first();
             let (key, probe) = (ProbeKey(index), &mut self.probes[index]);
-            let given_up = probe.waiting.take();
+            let given_up = self.waiting.remove(&index);
             if let Some(Waiting { held_by, .. }) = given_up {
                 events.push(Event::Missed {
                     probe: key,
@@ -277,16 +275,15 @@ impl Agenda {
             }
             let slot = later.map_or(slot, |later| later.last);
             if probe.schedule.in_blackout(slot) {
-                self.waiting.remove(&index);
                 let reason = SkippedReason::Blackout;
                 events.push(Event::Skipped { probe: key, reason });
             } else {
-                self.waiting.insert(index);
-                probe.waiting = Some(Waiting {
+                let waiting = Waiting {
                     slot,
                     since: given_up.map_or(slot, |earlier| earlier.since),
                     held_by: MissedReason::Suspended,
-                });
+                };
+                self.waiting.insert(index, waiting);
             }
             probe.next = probe.schedule.next_after(now);
             self.due.extend(probe.next.map(|next| (next, index)));
@@ -296,18 +293,16 @@ impl Agenda {
     /// Starts what can start, in the order of the module's rule, and notes what holds the others.
     fn start_waiting(&mut self, now: Timestamp, events: &mut Vec<Event>) {
         for index in self.in_order() {
-            let held_by = self.held_by(index);
-            let (key, probe) = (ProbeKey(index), &mut self.probes[index]);
-            let Some(waiting) = &mut probe.waiting else {
-                continue;
-            };
-            if let Some(reason) = held_by {
-                waiting.held_by = reason;
+            if let Some(reason) = self.held_by(index) {
+                self.waiting
+                    .entry(index)
+                    .and_modify(|waiting| waiting.held_by = reason);
                 continue;
             }
-            let slot = waiting.slot;
-            probe.waiting = None;
-            self.waiting.remove(&index);
+            let Some(Waiting { slot, .. }) = self.waiting.remove(&index) else {
+                continue;
+            };
+            let (key, probe) = (ProbeKey(index), &mut self.probes[index]);
             if probe.schedule.in_blackout(now) {
                 let reason = SkippedReason::Blackout;
                 events.push(Event::Skipped { probe: key, reason });
@@ -324,27 +319,28 @@ impl Agenda {
 
     /// The probes that wait, in the order in which they are served.
     fn in_order(&self) -> Vec<usize> {
-        let waiting = self.waiting.iter().filter_map(|&index| {
-            let probe = &self.probes[index];
-            Some((index, probe, probe.waiting?.since))
-        });
         let mut oldest_burst = BTreeMap::new();
-        for (_, probe, since) in waiting.clone().filter(|(_, probe, _)| !probe.light) {
-            let oldest = oldest_burst.entry(probe.lane).or_insert(since);
-            *oldest = since.min(*oldest);
+        for (&index, waiting) in &self.waiting {
+            let probe = &self.probes[index];
+            if !probe.light {
+                let oldest = oldest_burst.entry(probe.lane).or_insert(waiting.since);
+                *oldest = waiting.since.min(*oldest);
+            }
         }
-        let mut order: Vec<(Turn, Timestamp, usize)> = waiting
-            .map(|(index, probe, since)| {
-                let overtaken = oldest_burst.get(&probe.lane);
-                let turn = match probe.last_start.zip(overtaken) {
-                    _ if !probe.light => Turn::Burst,
-                    Some((last_start, burst_since)) if last_start >= *burst_since => {
-                        Turn::LightAfterBurst
-                    }
-                    _ => Turn::Light,
-                };
-                (turn, since, index)
-            })
+        let turn = |probe: &Probe| {
+            let overtaken = probe.last_start.zip(oldest_burst.get(&probe.lane));
+            match overtaken {
+                _ if !probe.light => Turn::Burst,
+                Some((last_start, burst_since)) if last_start >= *burst_since => {
+                    Turn::LightAfterBurst
+                }
+                _ => Turn::Light,
+            }
+        };
+        let mut order: Vec<(Turn, Timestamp, usize)> = self
+            .waiting
+            .iter()
+            .map(|(&index, waiting)| (turn(&self.probes[index]), waiting.since, index))
             .collect();
         order.sort_unstable();
         order.into_iter().map(|(_, _, index)| index).collect()
@@ -572,6 +568,27 @@ mod tests {
         assert_eq!(
             day.finish("a/reference", "13:02:10"),
             "start a/canary of 13:02:00"
+        );
+    }
+
+    #[test]
+    fn who_let_slots_go_keeps_the_place_in_the_queue() {
+        let mut day = Day::new(
+            "12:59:30",
+            1,
+            &[
+                ("a/reference", "gpu0", "0 13 * * *"),
+                ("b/reference", "gpu1", "*/2 * * * *"),
+                ("c/reference", "gpu2", "3 * * * *"),
+            ],
+        );
+        assert_eq!(day.poll("13:00:00"), "start a/reference of 13:00:00");
+        assert_eq!(day.poll("13:02:00"), "miss 1 b/reference by cap");
+        assert_eq!(day.poll("13:03:00"), "");
+        assert_eq!(day.poll("13:04:00"), "miss 1 b/reference by cap");
+        assert_eq!(
+            day.finish("a/reference", "13:05:00"),
+            "start b/reference of 13:04:00"
         );
     }
 

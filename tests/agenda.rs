@@ -26,7 +26,7 @@ struct Plan {
 
 impl Plan {
     fn schedule(&self, index: usize) -> Schedule {
-        let noon = Blackout::parse("", "11:30", "12:30", TimeZone::UTC).unwrap();
+        let noon = Blackout::parse("", "11:30", "12:30", TimeZone::UTC).expect("a good window");
         Schedule::new(
             Cadence::Every(self.interval),
             self.interval / 10,
@@ -64,7 +64,7 @@ struct Started {
 }
 
 fn begin() -> Timestamp {
-    "2026-03-02T09:00:00Z".parse().unwrap()
+    "2026-03-02T09:00:00Z".parse().expect("a good time")
 }
 
 /// Drives an agenda as the prober does, until `end`, and holds every moment to what may run at once. In each
@@ -86,7 +86,7 @@ fn simulate(
     loop {
         let first_end = ends.first().map(|(end, _)| *end);
         let wake = agenda.next_wake().into_iter().chain(first_end).min();
-        now = now.max(wake.unwrap());
+        now = now.max(wake.expect("a fixed interval never ends"));
         for (moment, length) in sleeps {
             if (*moment..*moment + *length).contains(&now) {
                 now = *moment + *length;
