@@ -653,10 +653,10 @@ mod tests {
         assert_eq!(day.poll("12:01:00"), "start a/reference of 12:01:00");
         assert_eq!(day.finish("a/reference", "12:01:30"), "");
         assert_eq!(
-            day.poll("14:30:20"),
-            "miss 148 a/reference by suspended, start a/reference of 14:30:00"
+            day.poll("13:30:20"),
+            "miss 88 a/reference by suspended, start a/reference of 13:30:00"
         );
-        assert_eq!(day.agenda.next_wake(), Some(at("14:31:00")));
+        assert_eq!(day.agenda.next_wake(), Some(at("13:31:00")));
     }
 
     #[test]
