@@ -163,7 +163,7 @@ fn end() -> Timestamp {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn every_slot_is_started_missed_or_skipped_and_nothing_runs_beside_what_it_must_not(
