@@ -1,7 +1,5 @@
 //! The agenda as a whole, held to its promises on random fleets with random run times.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

@@ -5,19 +5,16 @@
 //! be computed from the log alone.
 
 #![allow(dead_code, reason = "each test and benchmark uses a part of it")]
-#![expect(clippy::disallowed_types, reason = "a clock of its own is the point of a ground truth")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "a clock of its own is the point of a ground truth"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
-
-#[expect(
-    clippy::disallowed_types,
-    reason = "a clock of its own is the point of a ground truth"
-)]
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// When and what the server answers.
 #[derive(Clone, Copy, Debug)]
