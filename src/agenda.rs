@@ -149,7 +149,7 @@ impl Agenda {
         let mut due = BTreeSet::new();
         for (index, entry) in entries.into_iter().enumerate() {
             let (lane, deployment) = (lanes.len(), deployments.len());
-            let next = entry.schedule.next_after(now);
+            let next = entry.schedule.first_after(now);
             due.extend(next.map(|slot| (slot, index)));
             probes.push(Probe {
                 schedule: entry.schedule,

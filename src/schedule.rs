@@ -47,6 +47,9 @@ pub enum Cadence {
     },
 }
 
+/// A prober that starts runs every probe with a fixed interval once within this time.
+const FIRST_WITHIN: Duration = Duration::from_secs(60);
+
 /// The times at which one probe is due.
 #[derive(Clone, Debug)]
 pub struct Schedule {
@@ -109,6 +112,23 @@ impl Schedule {
             Cadence::Every(interval) => self.slot(*interval, self.latest_index(*interval, now) + 1),
             Cadence::Cron { pattern, zone } => self.next_of_cron(pattern, zone, now),
         }
+    }
+
+    /// The first slot of a prober that starts at `now`. With a fixed interval it comes within a minute, at a
+    /// delay that depends on the identity alone, so that a start shows figures soon and a fleet still does
+    /// not fire together; the slots after it are the usual ones. A cron pattern names its times itself.
+    pub fn first_after(&self, now: Timestamp) -> Option<Timestamp> {
+        let next = self.next_after(now)?;
+        let Cadence::Every(interval) = self.cadence else {
+            return Some(next);
+        };
+        let delay = fraction_of(
+            interval.min(FIRST_WITHIN),
+            stable_hash(&["phase", &self.identity]),
+        );
+        let soon = now.checked_add(delay).ok().filter(|soon| *soon > now);
+        let soon = soon.filter(|soon| !self.in_blackout(*soon));
+        Some(soon.map_or(next, |soon| soon.min(next)))
     }
 
     /// As [`Self::next_after`], but passes over the slots that lie in a blackout. `None` when all do.
@@ -295,6 +315,30 @@ mod tests {
     fn cron(pattern: &str, jitter: Duration) -> Schedule {
         let (pattern, zone) = (Schedule::parse_cron(pattern).unwrap(), berlin());
         Schedule::new(Cadence::Cron { pattern, zone }, jitter, Vec::new(), "a")
+    }
+
+    #[test]
+    fn a_start_is_followed_by_a_run_within_a_minute_and_then_by_the_usual_slots() {
+        let now = at("2026-03-01T12:00:00Z");
+        for identity in ["a", "b", "c", "d"] {
+            let schedule = every(15 * MINUTE, NO_JITTER, identity);
+            let first = schedule.first_after(now).unwrap();
+            assert!(first > now && first <= now + MINUTE, "{identity}: {first}");
+            assert_eq!(schedule.first_after(now), Some(first), "stable");
+        }
+        let daily = cron("0 3 * * *", NO_JITTER);
+        assert_eq!(
+            daily.first_after(now),
+            daily.next_after(now),
+            "a pattern names its times"
+        );
+        let closed = Blackout::parse("", "12:00", "12:30", TimeZone::UTC).unwrap();
+        let closed = Schedule::new(Cadence::Every(15 * MINUTE), NO_JITTER, vec![closed], "a");
+        assert_eq!(
+            closed.first_after(now),
+            closed.next_after(now),
+            "not in a blackout"
+        );
     }
 
     fn slots(schedule: &Schedule, after: &str) -> impl Iterator<Item = Timestamp> {
