@@ -55,7 +55,8 @@ pub struct Settings {
     /// Whether `listen` may be an address that other machines reach.
     pub allow_remote: bool,
     /// How many times faster than the profile it runs; above 0. All times shrink with it, those of
-    /// `/metrics` too, but not the client's own.
+    /// `/metrics` too, but not what sockets and the client take: beyond about 20 that weighs more than
+    /// 1 %.
     pub speedup: f64,
     /// The name it is served under, in place of the profile's.
     pub served_model: Option<String>,

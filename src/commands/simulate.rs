@@ -26,7 +26,7 @@ pub struct SimulateArgs {
     #[arg(long)]
     allow_remote: bool,
 
-    /// How many times faster than the profile it runs
+    /// How many times faster than the profile it runs; figures stay true up to about 20
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     speedup: f64,
 
