@@ -215,7 +215,7 @@ async fn show(board: Arc<Board>, stop: CancellationToken) {
         }
         let _ = writeln!(out, "{table}");
         let _ = out.flush();
-        drawn_lines = table.lines().count() + 1;
+        drawn_lines = table.lines().count();
     }
 }
 
@@ -228,7 +228,7 @@ fn table(probes: &[Arc<ProbeStatus>], slower: bool) -> String {
     lines.push(if slower {
         let (name, slowdown) = SLOWER;
         format!(
-            "{name} has become {:.0} % slower; its next runs show it.",
+            "{name}: every step now takes {:.0} % longer, as after a bad driver; its next runs show it.",
             (slowdown - 1.0) * 100.0
         )
     } else {
