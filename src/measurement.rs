@@ -170,19 +170,19 @@ pub struct RequestError {
 const DETAIL_CHARS: usize = 300;
 
 impl RequestError {
-    /// Keeps the first characters of `detail`, with control characters escaped.
+    /// Keeps the first characters of `detail`, with control characters escaped: 300 at most in all.
     pub fn new(reason: FailureReason, detail: impl AsRef<str>) -> Self {
         let detail = detail.as_ref();
         let mut kept = String::new();
-        for c in detail.chars().take(DETAIL_CHARS) {
+        for c in detail.chars().take(DETAIL_CHARS + 1) {
             if c.is_control() {
                 kept.extend(c.escape_default());
             } else {
                 kept.push(c);
             }
         }
-        if detail.chars().nth(DETAIL_CHARS).is_some() {
-            kept.push('…');
+        if kept.chars().count() > DETAIL_CHARS {
+            kept = kept.chars().take(DETAIL_CHARS - 1).chain(['…']).collect();
         }
         Self {
             reason,
