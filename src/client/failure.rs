@@ -4,21 +4,36 @@
 
 use std::error::Error;
 use std::io;
+use std::iter::successors;
 
 use crate::measurement::{FailureReason, RequestError};
 
 /// Why a request got no answer, or (`in_body`) why its answer broke off.
 pub(super) fn classify(error: &reqwest::Error, in_body: bool) -> RequestError {
     let hyper = find::<hyper::Error>(error);
+    // The innermost one: the others only wrap it.
+    let io = chain(error)
+        .filter_map(<dyn Error>::downcast_ref::<io::Error>)
+        .last()
+        .map(io::Error::kind);
     let reason = if error.is_dns() {
         FailureReason::Dns
     } else if error.is_connect() && error.is_timeout() {
         FailureReason::TimeoutConnect
-    } else if find::<rustls::Error>(error).is_some() {
+    } else if find::<rustls::Error>(error).is_some()
+        // TCP alone never comes to an end while it connects: the server hung up on the handshake.
+        || (error.is_connect() && io == Some(io::ErrorKind::UnexpectedEof))
+    {
         FailureReason::Tls
     } else if error.is_connect() {
         FailureReason::Connect
-    } else if hyper.is_some_and(hyper::Error::is_parse) {
+    } else if hyper.is_some_and(hyper::Error::is_parse)
+        // How hyper reports chunks that are not framed as HTTP has it.
+        || matches!(
+            io,
+            Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
+        )
+    {
         FailureReason::BadHttp
     } else if in_body {
         FailureReason::Truncated
@@ -28,22 +43,22 @@ pub(super) fn classify(error: &reqwest::Error, in_body: bool) -> RequestError {
     RequestError::new(reason, words(error))
 }
 
-/// The first error of type `E` along the chain, looking into I/O errors too, which hide what they wrap.
+/// The first error of type `E` along the chain.
 fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<E>() {
-            return Some(found);
-        }
+    chain(error).find_map(<dyn Error>::downcast_ref)
+}
+
+/// An error and what lies beneath it, looking into I/O errors too, which hide what they wrap.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    successors(Some(error), |&error| {
         let inside = error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref);
-        next = inside.map_or_else(
+        inside.map_or_else(
             || error.source(),
             |inside| Some(inside as &(dyn Error + 'static)),
-        );
-    }
-    None
+        )
+    })
 }
 
 /// What the errors along the chain say, without the address, which every reader of it knows.
