@@ -100,6 +100,7 @@ fn headers(endpoint: &Endpoint) -> Result<HeaderMap, ClientError> {
 fn read_secret(source: &SecretSource) -> Result<(String, String), ClientError> {
     match source {
         SecretSource::File(path) => std::fs::read_to_string(path)
+            .map(|text| text.lines().next().unwrap_or_default().to_owned())
             .map(|secret| (secret, path.display().to_string()))
             .map_err(|source| ClientError::TokenFile {
                 path: path.clone(),
