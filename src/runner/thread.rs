@@ -28,9 +28,13 @@ pub(super) async fn run(
                 .enable_all()
                 .build()
             {
-                Ok(runtime) => runtime
-                    .block_on(stop.run_until_cancelled(replay))
-                    .unwrap_or(Err(RunError::Cut)),
+                Ok(runtime) => {
+                    let outcome = runtime.block_on(stop.run_until_cancelled(replay));
+                    // A name that is still being resolved is not waited for: the system gives no way
+                    // to stop that, and it can take half a minute.
+                    runtime.shutdown_background();
+                    outcome.unwrap_or(Err(RunError::Cut))
+                }
                 Err(error) => Err(RunError::Thread(error.to_string())),
             };
             // The receiver is gone only when nobody wants the run any more.
@@ -48,4 +52,31 @@ pub(super) fn cpu_time() -> Option<Duration> {
         .parse()
         .ok()
         .map(Duration::from_nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_does_not_resolve_holds_up_no_stop() {
+        const RESOLVING: Duration = Duration::from_secs(3);
+        let (begun, resolving) = oneshot::channel();
+        let stop = CancellationToken::new();
+        let run = tokio::spawn(run(stop.clone(), async {
+            let name = tokio::task::spawn_blocking(|| {
+                begun.send(()).unwrap();
+                std::thread::sleep(RESOLVING);
+            });
+            name.await.unwrap();
+            Err(RunError::Thread("it was not stopped".to_owned()))
+        }));
+        resolving.await.unwrap();
+        let told = Instant::now();
+        stop.cancel();
+        assert!(matches!(run.await.unwrap(), Err(RunError::Cut)));
+        assert!(told.elapsed() < RESOLVING / 2, "{:?}", told.elapsed());
+    }
 }
