@@ -182,9 +182,10 @@ impl Client {
                 self.stream(response, shape.tokens, &patience, timer.as_mut())
                     .await
             } else {
-                whole_answer(
-                    &read(response, self.limits.body_bytes, &patience, timer.as_mut()).await?,
-                )
+                let bound = self.limits.body_bytes;
+                let mut body = Vec::new();
+                read(response, bound, &mut body, &patience, timer.as_mut()).await?;
+                whole_answer(&body)
             }
         }
         .await;
@@ -324,20 +325,20 @@ impl Patience<'_> {
     }
 }
 
-/// Reads a body of bounded size to its end.
+/// Reads a body of bounded size to its end. What came of it before an error is in `body` all the same.
 async fn read(
     mut response: Response,
     bound: u64,
+    body: &mut Vec<u8>,
     patience: &Patience<'_>,
     mut timer: Pin<&mut Sleep>,
-) -> Result<Vec<u8>, RequestError> {
-    let mut body = Vec::new();
+) -> Result<(), RequestError> {
     loop {
         let chunk = patience
             .wait(response.chunk(), None, timer.as_mut())
             .await?;
         let Some(bytes) = chunk.map_err(|error| classify(&error, true))? else {
-            return Ok(body);
+            return Ok(());
         };
         if body.len() as u64 + bytes.len() as u64 > bound {
             return Err(too_large(bound));
@@ -346,17 +347,17 @@ async fn read(
     }
 }
 
-/// The failure that an answer other than 200 stands for, in the server's own words as far as they go.
+/// The failure that an answer other than 200 stands for, in the server's own words as far as they came.
 async fn refusal(
     response: Response,
     patience: &Patience<'_>,
     timer: Pin<&mut Sleep>,
 ) -> RequestError {
     let status = response.status();
-    match read(response, SMALL_BODY_BYTES, patience, timer).await {
-        Ok(body) => status_error(status, &body),
-        Err(_) => status_error(status, b""),
-    }
+    let mut body = Vec::new();
+    // The status is the reason, whatever becomes of the page that explains it.
+    let _ = read(response, SMALL_BODY_BYTES, &mut body, patience, timer).await;
+    status_error(status, &body)
 }
 
 fn status_error(status: StatusCode, body: &[u8]) -> RequestError {
