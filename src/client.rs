@@ -30,6 +30,10 @@ use crate::workload::Limits;
 /// Bytes that are read of the body of an HTTP error, and of the small documents `/version` and `/v1/models`.
 const SMALL_BODY_BYTES: u64 = 256 << 10;
 
+/// The largest answer that is taken whole: unlike a stream it has to be held in memory, once for each
+/// request in flight. It has room for a million tokens of English.
+const WHOLE_ANSWER_BYTES: u64 = 4 << 20;
+
 /// Rounds of opening connections: a second one makes up for those that the pool shared among requests.
 const OPENING_ROUNDS: u32 = 3;
 
@@ -182,7 +186,7 @@ impl Client {
                 self.stream(response, shape.tokens, &patience, timer.as_mut())
                     .await
             } else {
-                let bound = self.limits.body_bytes;
+                let bound = self.limits.body_bytes.min(WHOLE_ANSWER_BYTES);
                 let mut body = Vec::new();
                 read(response, bound, &mut body, &patience, timer.as_mut()).await?;
                 whole_answer(&body)

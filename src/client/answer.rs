@@ -12,11 +12,16 @@ use crate::measurement::{Arrivals, Completion, FailureReason, FinishReason, Requ
 /// Room for gaps that is made before the first token; beyond it the list grows as lists do.
 const GAPS_AT_FIRST: usize = 4096;
 
+/// Chunks that are accepted for each token asked for, beyond those of [`GAPS_AT_FIRST`]: a gateway may cut
+/// tokens into characters, but a server that goes on for ever must not fill the memory with gaps.
+const CHUNKS_PER_TOKEN: usize = 16;
+
 /// A streamed answer in the making.
 #[derive(Debug)]
 pub struct StreamedAnswer {
     decoder: EventDecoder,
     reading: Reading,
+    most_gaps: usize,
 }
 
 /// What the events so far amount to.
@@ -36,16 +41,17 @@ struct Reading {
 impl StreamedAnswer {
     /// An answer of which nothing has arrived yet, and of which about `tokens` are expected.
     pub fn new(tokens: u32) -> Self {
-        let expected = usize::try_from(tokens)
-            .unwrap_or(GAPS_AT_FIRST)
-            .min(GAPS_AT_FIRST);
+        let tokens = usize::try_from(tokens).unwrap_or(usize::MAX);
         let reading = Reading {
-            gaps: Vec::with_capacity(expected),
+            gaps: Vec::with_capacity(tokens.min(GAPS_AT_FIRST)),
             ..Reading::default()
         };
         Self {
             decoder: EventDecoder::default(),
             reading,
+            most_gaps: tokens
+                .saturating_mul(CHUNKS_PER_TOKEN)
+                .saturating_add(GAPS_AT_FIRST),
         }
     }
 
@@ -55,7 +61,11 @@ impl StreamedAnswer {
     /// When the stream cannot be read any further. An error that the server reports inside the stream is
     /// kept until [`Self::finish`] instead, so that the body is read to its end and the connection lives.
     pub fn arrive(&mut self, at: Duration, bytes: &[u8]) -> Result<(), RequestError> {
-        let Self { decoder, reading } = self;
+        let Self {
+            decoder,
+            reading,
+            most_gaps,
+        } = self;
         decoder
             .feed(bytes, |data| reading.event(at, data))
             .map_err(|EventTooLarge| {
@@ -63,7 +73,14 @@ impl StreamedAnswer {
                     FailureReason::TooLarge,
                     format!("an event is larger than {MAX_EVENT_BYTES} bytes"),
                 )
-            })
+            })?;
+        if reading.gaps.len() > *most_gaps {
+            return Err(RequestError::new(
+                FailureReason::TooLarge,
+                format!("more than {most_gaps} chunks came, far more than the tokens asked for"),
+            ));
+        }
+        Ok(())
     }
 
     /// When the last token arrived so far.
