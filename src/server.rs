@@ -112,11 +112,12 @@ async fn exposition(State(served): State<Arc<Served>>) -> Response {
 }
 
 async fn configuration(State(served): State<Arc<Served>>) -> Response {
-    (
-        [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
-        served.configuration.clone(),
-    )
-        .into_response()
+    // It is a user's text: no browser is to take it for a page.
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, served.configuration.clone()).into_response()
 }
 
 async fn ready(State(served): State<Arc<Served>>) -> (StatusCode, &'static str) {

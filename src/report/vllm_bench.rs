@@ -45,6 +45,12 @@ pub fn json(workload: &Workload, run: &Run, summary: &Summary, detailed: bool) -
         "total_token_throughput",
         json!(figures.map(|f| f.prompt_tps + f.decode_tps)),
     );
+    // vLLM's peak takes every chunk for one token, which is not so.
+    put("max_output_tokens_per_s", Value::Null);
+    put(
+        "max_concurrent_requests",
+        json!(workload.concurrency.min(summary.completed + summary.failed)),
+    );
     for (name, distribution) in [
         ("ttft", figures.and_then(|f| f.ttft)),
         ("tpot", figures.and_then(|f| f.tpot)),
@@ -56,6 +62,7 @@ pub fn json(workload: &Workload, run: &Run, summary: &Summary, detailed: bool) -
         put(&format!("mean_{name}_ms"), milliseconds(|d| d.mean));
         put(&format!("median_{name}_ms"), milliseconds(|d| d.p50));
         put(&format!("std_{name}_ms"), milliseconds(|d| d.std));
+        put(&format!("p50_{name}_ms"), milliseconds(|d| d.p50));
         put(&format!("p90_{name}_ms"), milliseconds(|d| d.p90));
         put(&format!("p95_{name}_ms"), milliseconds(|d| d.p95));
         put(&format!("p99_{name}_ms"), milliseconds(|d| d.p99));
