@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use self::answer::{StreamedAnswer, whole_answer};
 pub use self::connection::ClientError;
@@ -34,8 +34,8 @@ const SMALL_BODY_BYTES: u64 = 256 << 10;
 /// request in flight. It has room for a million tokens of English.
 const WHOLE_ANSWER_BYTES: u64 = 4 << 20;
 
-/// Rounds of opening connections: a second one makes up for those that the pool shared among requests.
-const OPENING_ROUNDS: u32 = 3;
+/// How often it is looked whether connections still are being opened in the background.
+const OPENING_CHECKED_EVERY: Duration = Duration::from_millis(2);
 
 /// A client of one deployment, with the connections of one run.
 #[derive(Clone, Debug)]
@@ -113,21 +113,18 @@ impl Client {
         struct Version {
             version: String,
         }
-        let mut version = None;
-        for _ in 0..OPENING_ROUNDS {
-            let answers = join_all((0..count).map(|_| self.small(&self.version))).await;
-            version = answers
-                .into_iter()
-                .flatten()
-                .find_map(|body| serde_json::from_slice::<Version>(&body).ok())
-                .map(|said| said.version)
-                .or(version);
-            let opened = self.log.opened();
-            if opened == 0 || opened >= count {
-                break;
-            }
+        let answers = join_all((0..count).map(|_| self.small(&self.version))).await;
+        // A request may have been given the connection of another one that had its answer already. The
+        // one that it had begun to open itself is still under way then.
+        let until = Instant::now() + self.limits.connect;
+        while self.log.is_opening() && Instant::now() < until {
+            sleep(OPENING_CHECKED_EVERY).await;
         }
-        version
+        answers
+            .into_iter()
+            .flatten()
+            .find_map(|body| serde_json::from_slice::<Version>(&body).ok())
+            .map(|said| said.version)
     }
 
     /// The connections opened so far, all of them counted as opened beforehand.

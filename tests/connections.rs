@@ -18,6 +18,10 @@ use replay::{endpoint, measure, workload};
 use scripted::{Asked, Habits, Scripted, Wire};
 use tls::SelfSigned;
 
+/// Some handshakes take longer than others, and longer than a whole request.
+const UNEVEN: fn(usize) -> Duration =
+    |connection| Duration::from_millis(20 * (connection as u64 % 5));
+
 fn assert_all_completed(run: &Run) {
     for record in &run.records {
         assert!(record.outcome.is_ok(), "{:?}", record.outcome);
@@ -38,6 +42,7 @@ fn a_healthy_run_lives_on_the_connections_it_began_with() {
     ] {
         let habits = Habits {
             tls: encrypted.then(|| certificate.server()),
+            delay: UNEVEN,
             ..Habits::default()
         };
         let answer = |asked: &Asked, wire: &mut Wire| {
@@ -137,14 +142,34 @@ fn a_connection_that_the_server_closed_while_idle_is_reopened_and_counted() {
 }
 
 #[test]
-fn a_server_without_a_version_is_measured_all_the_same() {
-    let habits = Habits {
-        gets: Arc::new(|_, wire| wire.json("404 Not Found", r#"{"detail":"Not Found"}"#)),
-        ..Habits::default()
-    };
-    let server = Scripted::with(habits, Arc::new(|asked, wire| wire.answer(asked)));
-    let run = measure(endpoint(&server.base_url()), workload(4, 8)).unwrap();
-    assert_all_completed(&run);
-    assert_eq!(run.server_version, None);
-    assert_eq!((run.connections.opened, run.connections.reopened), (4, 0));
+fn a_gateway_that_hides_the_version_is_measured_all_the_same() {
+    for refusal in [
+        "HTTP/1.1 404 Not Found\r\ncontent-length: 9\r\n\r\nNot Found",
+        "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+    ] {
+        let certificate = SelfSigned::of("127.0.0.1");
+        let ca_file = certificate.ca_file();
+        let habits = Habits {
+            tls: Some(certificate.server()),
+            delay: UNEVEN,
+            gets: Arc::new(move |_, wire| wire.say(refusal)),
+            ..Habits::default()
+        };
+        let server = Scripted::with(habits, Arc::new(|asked, wire| wire.answer(asked)));
+        let mut endpoint = endpoint(&server.base_url());
+        endpoint.ca_file = Some(ca_file.path().to_owned());
+        let run = measure(endpoint, workload(16, 32)).unwrap();
+
+        assert_all_completed(&run);
+        assert_eq!(run.server_version, None);
+        assert_eq!(
+            (
+                run.connections.opened,
+                run.connections.reopened,
+                server.accepted()
+            ),
+            (16, 0, 16),
+            "{refusal}"
+        );
+    }
 }

@@ -149,6 +149,7 @@ pub(super) struct ConnectLog(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
+    opening: AtomicU32,
     opened: AtomicU32,
     nanoseconds: AtomicU64,
 }
@@ -156,6 +157,11 @@ struct Counts {
 impl ConnectLog {
     pub(super) fn opened(&self) -> u32 {
         self.0.opened.load(Ordering::Relaxed)
+    }
+
+    /// Whether a connection is being opened now.
+    pub(super) fn is_opening(&self) -> bool {
+        self.0.opening.load(Ordering::Relaxed) > 0
     }
 
     pub(super) fn mean_time(&self) -> Option<Duration> {
@@ -172,6 +178,22 @@ impl<S> Layer<S> for ConnectLog {
             connector,
             log: self.clone(),
         }
+    }
+}
+
+/// One connection being opened, until it is dropped: opened, failed or given up.
+struct Opening(ConnectLog);
+
+impl Opening {
+    fn begin(log: &ConnectLog) -> Self {
+        log.0.opening.fetch_add(1, Ordering::Relaxed);
+        Self(log.clone())
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.0.opening.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -198,6 +220,7 @@ where
         let connecting = self.connector.call(request);
         let log = self.log.clone();
         Box::pin(async move {
+            let _opening = Opening::begin(&log);
             let start = Instant::now();
             let connection = connecting.await?;
             let took = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);

@@ -51,6 +51,8 @@ pub(crate) struct Habits {
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// Closes a connection on which no request came for so long.
     pub(crate) idle: Option<Duration>,
+    /// How long a connection, by its number, waits until it is served.
+    pub(crate) delay: fn(usize) -> Duration,
     /// Answers what is not a POST.
     pub(crate) gets: Script,
 }
@@ -60,6 +62,7 @@ impl Default for Habits {
         Self {
             tls: None,
             idle: None,
+            delay: |_| Duration::ZERO,
             gets: Arc::new(|_, wire| wire.json("200 OK", r#"{"version":"0.13.0"}"#)),
         }
     }
@@ -170,6 +173,7 @@ fn converse(
     posts: &Script,
     log: &Mutex<Log>,
 ) -> io::Result<()> {
+    thread::sleep((habits.delay)(connection));
     stream.set_nodelay(true)?;
     stream.set_read_timeout(habits.idle)?;
     let mut wire = Wire(match &habits.tls {
