@@ -10,13 +10,16 @@ mod failure;
 pub mod sse;
 
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
+use tokio::sync::Mutex;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use self::answer::{StreamedAnswer, whole_answer};
@@ -42,6 +45,9 @@ const OPENING_CHECKED_EVERY: Duration = Duration::from_millis(2);
 pub struct Client {
     http: reqwest::Client,
     log: ConnectLog,
+    /// Held while a request is stamped and written. When many begin at once, each would else be stamped
+    /// first and written when all of them had been.
+    dispatch: Arc<Mutex<()>>,
     limits: Limits,
     completions: Url,
     models: Url,
@@ -98,6 +104,7 @@ impl Client {
         Ok(Self {
             http: connection::http(endpoint, limits.connect, log.clone())?,
             log,
+            dispatch: Arc::default(),
             limits: *limits,
             completions: endpoint.url("/v1/chat/completions"),
             models: endpoint.url("/v1/models"),
@@ -163,6 +170,7 @@ impl Client {
             .post(self.completions.clone())
             .header(CONTENT_TYPE, "application/json")
             .body(body);
+        let turn = Arc::clone(&self.dispatch).lock_owned().await;
         let sent = clock.elapsed();
         let patience = Patience {
             limits: &self.limits,
@@ -172,10 +180,15 @@ impl Client {
         };
         let mut timer = pin!(sleep_until(clock.instant(patience.until(None).0)));
         let outcome = async {
-            let response = patience
-                .wait(request.send(), None, timer.as_mut())
-                .await?
-                .map_err(|error| classify(&error, false))?;
+            // The connection's own task writes the request; the turn is kept until it has had its own.
+            let written = async {
+                yield_now().await;
+                drop(turn);
+            };
+            let (response, ()) = patience
+                .wait(join(request.send(), written), None, timer.as_mut())
+                .await?;
+            let response = response.map_err(|error| classify(&error, false))?;
             if response.status() != StatusCode::OK {
                 return Err(refusal(response, &patience, timer.as_mut()).await);
             }
