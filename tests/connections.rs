@@ -18,6 +18,9 @@ use replay::{endpoint, measure, workload};
 use scripted::{Asked, Habits, Scripted, Wire};
 use tls::SelfSigned;
 
+/// How long an answer takes: long enough for all the requests in flight to have been sent.
+const ANSWER: Duration = Duration::from_millis(100);
+
 /// Some handshakes take longer than others, and longer than a whole request.
 const UNEVEN: fn(usize) -> Duration =
     |connection| Duration::from_millis(20 * (connection as u64 % 5));
@@ -46,7 +49,7 @@ fn a_healthy_run_lives_on_the_connections_it_began_with() {
             ..Habits::default()
         };
         let answer = |asked: &Asked, wire: &mut Wire| {
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(ANSWER);
             wire.answer(asked)
         };
         let server = Scripted::with(habits, Arc::new(answer));
@@ -126,9 +129,11 @@ fn a_connection_that_the_server_closed_while_idle_is_reopened_and_counted() {
         ..Habits::default()
     };
     let slow_first = |asked: &Asked, wire: &mut Wire| {
-        if asked.number == 0 {
-            std::thread::sleep(Duration::from_millis(400));
-        }
+        std::thread::sleep(if asked.number == 0 {
+            4 * ANSWER
+        } else {
+            ANSWER
+        });
         wire.answer(asked)
     };
     let server = Scripted::with(habits, Arc::new(slow_first));

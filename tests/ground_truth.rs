@@ -65,8 +65,13 @@ fn figures_agree_with_the_servers_own_log() {
         let server = ServerProcess::start(case);
         let run = replay::measure(replay::endpoint(&server.base_url), workload.clone()).unwrap();
         let truth = Truth::of(&server.log(), case.tokens);
-        let figures = summarize(&run, &workload).figures.unwrap();
-        println!("{} in flight", case.concurrency);
+        let summary = summarize(&run, &workload);
+        let figures = summary.figures.unwrap();
+        println!(
+            "{} in flight, {:.4} of the time",
+            case.concurrency,
+            summary.concurrency_utilization.unwrap()
+        );
         println!("{:<12}{:>14}{:>14}{:>12}", "", "server", "prober", "apart");
         for (name, truth, found, bound) in pairs(&truth, &figures, case) {
             let apart = (found - truth).abs();
