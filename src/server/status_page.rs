@@ -13,7 +13,7 @@ const STYLE: &str = "
 body { margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; }
-th, td { padding: .35rem .7rem; text-align: left; border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent); }
+th, td { white-space: nowrap; padding: .35rem .7rem; text-align: left; border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent); }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 ";
 
