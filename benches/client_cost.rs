@@ -6,24 +6,20 @@
 //!
 //! `cargo bench --bench client_cost`
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::Instant;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 use vllm_prober::deployment::{Deployment, DeploymentName, Endpoint, Lane};
 use vllm_prober::runner;
 use vllm_prober::workload::Workload;
-
-#[path = "../tests/common/paced.rs"]
-mod paced;
-
-use paced::{Pace, PacedServer};
 
 const TOKENS: u32 = 256;
 
@@ -116,11 +112,7 @@ fn floor_seconds(base_url: &str, concurrency: u32, requests: u32) -> f64 {
             let each = requests / concurrency;
             let mut sockets = Vec::new();
             for _ in 0..concurrency {
-                sockets.push(
-                    tokio::net::TcpStream::connect(&address)
-                        .await
-                        .expect("a connection"),
-                );
+                sockets.push(TcpStream::connect(&address).await.expect("a connection"));
             }
             let before = thread_seconds();
             let readers: Vec<_> = sockets
@@ -137,7 +129,7 @@ fn floor_seconds(base_url: &str, concurrency: u32, requests: u32) -> f64 {
     .expect("no panic")
 }
 
-async fn read_floor(mut socket: tokio::net::TcpStream, requests: u32) -> u32 {
+async fn read_floor(mut socket: TcpStream, requests: u32) -> u32 {
     #[derive(Deserialize)]
     struct Chunk<'a> {
         #[serde(borrow)]
@@ -260,15 +252,106 @@ impl Drop for Server {
     }
 }
 
+/// Streams to all connections in lock-step, as an engine that batches does: every `gap_ms` a token to
+/// each. Without a gap each connection is written to as fast as it takes it.
 fn serve(gap_ms: &str) {
     let gap = Duration::from_millis(gap_ms.parse().expect("milliseconds"));
-    let server = PacedServer::start(Pace {
-        first: Duration::from_millis(20),
-        gap,
-        tokens: TOKENS,
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a loopback port");
+        println!(
+            "http://{}",
+            listener
+                .local_addr()
+                .expect("a bound listener has an address")
+        );
+        let (steps, step) = watch::channel(());
+        tokio::spawn(async move {
+            let mut ticks = interval(gap.max(Duration::from_millis(1)));
+            loop {
+                ticks.tick().await;
+                steps.send_replace(());
+            }
+        });
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(stream(socket, (!gap.is_zero()).then(|| step.clone())));
+            }
+        });
+        let _ = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await;
     });
-    println!("{}", server.base_url());
-    std::io::stdout().flush().expect("stdout");
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
-    let _ = TcpStream::connect(server.address);
+}
+
+/// Serves one connection until the client closes it.
+async fn stream(mut socket: TcpStream, mut step: Option<watch::Receiver<()>>) -> Option<()> {
+    socket.set_nodelay(true).ok()?;
+    let token = chunk(
+        r#""delta":{"content":"word","reasoning_content":null}"#,
+        "null",
+    );
+    let last = chunk(
+        r#""delta":{"content":"end","reasoning_content":null}"#,
+        r#""length""#,
+    );
+    let role = chunk(
+        r#""delta":{"role":"assistant","content":"","reasoning_content":null}"#,
+        "null",
+    );
+    let head =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let usage = framed(&format!(
+        r#"{{"choices":[],"usage":{{"prompt_tokens":110,"completion_tokens":{TOKENS}}}}}"#
+    ));
+    let mut request = vec![0; 64 << 10];
+    loop {
+        let read = socket
+            .read(&mut request)
+            .await
+            .ok()
+            .filter(|read| *read > 0)?;
+        if request[..read].starts_with(b"GET") {
+            socket
+                .write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+                .await
+                .ok()?;
+            continue;
+        }
+        socket
+            .write_all(format!("{head}{role}").as_bytes())
+            .await
+            .ok()?;
+        for k in 1..=TOKENS {
+            if let Some(step) = &mut step {
+                step.changed().await.ok()?;
+            }
+            socket
+                .write_all(if k == TOKENS {
+                    last.as_bytes()
+                } else {
+                    token.as_bytes()
+                })
+                .await
+                .ok()?;
+        }
+        socket
+            .write_all(format!("{usage}{}0\r\n\r\n", framed("[DONE]")).as_bytes())
+            .await
+            .ok()?;
+    }
+}
+
+/// One event in one HTTP chunk, as long as vLLM's are.
+fn chunk(delta: &str, finish_reason: &str) -> String {
+    framed(&format!(
+        r#"{{"id":"chatcmpl-b428c71a07aa8b2e","object":"chat.completion.chunk","created":1795489033,"model":"Qwen/Qwen3-32B","choices":[{{"index":0,{delta},"logprobs":null,"finish_reason":{finish_reason},"token_ids":null}}]}}"#
+    ))
+}
+
+fn framed(data: &str) -> String {
+    format!("{:x}\r\ndata: {data}\n\n\r\n", data.len() + 8)
 }

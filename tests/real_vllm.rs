@@ -166,7 +166,7 @@ async fn the_daemon_probes_it_and_prometheus_scrapes_the_daemon() {
 /// The same server, the same prompt, in turns: medians of qps, output tokens per second and p50 within
 /// 2 %, the sums of completion tokens equal.
 #[test]
-#[ignore = "needs a vLLM server, its bench and a quiet machine"]
+#[ignore = "needs a vLLM server on other cores, and its bench"]
 fn figures_agree_with_vllm_bench_serve() {
     let directory = tempfile::tempdir().unwrap();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());

@@ -14,7 +14,7 @@ use super::http;
 use super::program::Program;
 
 /// How long a query may take to come to its answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) struct Prometheus {
     base_url: String,
