@@ -239,7 +239,7 @@ failure_reasons! {
     BadSse "bad_sse" "The stream is not one of server-sent events.",
     BadJson "bad_json" "An event or the body is not the JSON of a chat completion.",
     TooLarge "too_large" "An event or the body is larger than its bound.",
-    Truncated "truncated" "The body ended early, or without [DONE].",
+    Truncated "truncated" "The body ended early, or without `[DONE]`.",
     NoTokens "no_tokens" "The answer ended cleanly without a token.",
     NoUsage "no_usage" "The answer carried no usage, so its tokens are unknown.",
     BadFinish "bad_finish" "The finish reason is missing, or one of an unfinished answer such as abort.",

@@ -71,7 +71,7 @@ faults! {
     StallMidStream "stall_mid_stream" "An answer falls silent after a few tokens, its connection stays open.",
     ErrorMidStream "error_mid_stream" "An error object follows a few tokens, inside an answer of HTTP 200.",
     Truncate "truncate" "The connection is closed after a few tokens, in mid-body.",
-    NoDone "no_done" "The stream ends cleanly, but without [DONE].",
+    NoDone "no_done" "The stream ends cleanly, but without `[DONE]`.",
     NoUsage "no_usage" "The answer carries no usage.",
     Http500 "http_500" "HTTP 500, as when the engine has died.",
     Http503 "http_503" "HTTP 503, for /health too.",

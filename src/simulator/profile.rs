@@ -36,7 +36,7 @@ pub struct Profile {
     pub max_num_batched_tokens: u32,
     /// Prompt and answer together may not be longer.
     pub max_model_len: u32,
-    /// Blocks of [`BLOCK_TOKENS`] tokens in the KV cache.
+    /// Blocks of 16 tokens in the KV cache.
     pub kv_blocks: u32,
 }
 
