@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
-use vllm_prober::deployment::{Deployment, DeploymentName, Endpoint, Lane};
+use vllm_prober::deployment::{Deployment, Endpoint};
 use vllm_prober::runner;
 use vllm_prober::workload::Workload;
 
@@ -61,14 +61,8 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 /// The product's client, through the product's runner.
 fn client_seconds(base_url: &str, concurrency: u32, requests: u32) -> f64 {
     let deployment = Deployment {
-        name: DeploymentName::new("bench"),
-        endpoint: Endpoint::new(base_url.parse().expect("a URL")),
         model: Some("Qwen/Qwen3-32B".to_owned()),
-        family: None,
-        precision: None,
-        lane: Lane::new("bench"),
-        environment: Default::default(),
-        labels: Default::default(),
+        ..Deployment::new("bench", Endpoint::new(base_url.parse().expect("a URL")))
     };
     let workload = Workload {
         concurrency,

@@ -2,14 +2,13 @@
 //!
 //! `cargo bench --bench scrape`
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 use vllm_prober::board::{Board, ProbeStatus, Snapshot};
-use vllm_prober::deployment::{Deployment, DeploymentName, Endpoint, Lane};
+use vllm_prober::deployment::{Deployment, Endpoint};
 use vllm_prober::measurement::{
     Arrivals, Completion, Connections, FinishReason, RequestRecord, Run, RunId,
 };
@@ -89,14 +88,12 @@ fn board(deployments: usize, now: Timestamp) -> Board {
 
 fn deployment(n: usize) -> Deployment {
     Deployment {
-        name: DeploymentName::new(format!("qwen3-32b-nvfp4-{n}")),
-        endpoint: Endpoint::new("http://127.0.0.1:8000".parse().expect("a URL")),
-        model: None,
         family: Some("qwen3-32b".to_owned()),
         precision: Some("nvfp4".to_owned()),
-        lane: Lane::new(format!("gpu{n}")),
-        environment: BTreeMap::new(),
-        labels: BTreeMap::new(),
+        ..Deployment::new(
+            &format!("qwen3-32b-nvfp4-{n}"),
+            Endpoint::new("http://127.0.0.1:8000".parse().expect("a URL")),
+        )
     }
 }
 

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{Timestamp, ToSpan};
 
+use crate::closed_set::closed_set;
 use crate::deployment::{DeploymentName, Lane};
 use crate::schedule::Schedule;
 
@@ -61,31 +62,7 @@ pub enum Event {
     },
 }
 
-/// Declares a closed set of reasons once: each variant, its label and its meaning.
-macro_rules! reasons {
-    ($(#[$doc:meta])* $name:ident: $($variant:ident $label:literal $meaning:literal,)*) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name { $(#[doc = $meaning] $variant,)* }
-
-        impl $name {
-            /// Every reason, in the order in which they are shown.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The word for it in labels, logs and JSON.
-            pub fn label(self) -> &'static str {
-                match self { $(Self::$variant => $label,)* }
-            }
-
-            /// What it means, in a sentence for the documentation.
-            pub fn meaning(self) -> &'static str {
-                match self { $(Self::$variant => $meaning,)* }
-            }
-        }
-    };
-}
-
-reasons! {
+closed_set! {
     /// Why a slot came to no run, against the plan.
     MissedReason:
     Running "running" "The probe's own last run was still going.",
@@ -95,7 +72,7 @@ reasons! {
     Suspended "suspended" "The prober was not awake for it: suspended, or its clock was set forward.",
 }
 
-reasons! {
+closed_set! {
     /// Why a slot came to no run, as planned.
     SkippedReason:
     Blackout "blackout" "It lay in a blackout, or had to wait into one.",

@@ -10,6 +10,9 @@ use std::sync::Arc;
 
 use url::Url;
 
+use crate::budget::Budget;
+use crate::guard::Guards;
+
 /// The name of a deployment: the `deployment` label of every series about it. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeploymentName(Arc<str>);
@@ -73,6 +76,43 @@ pub struct Deployment {
     pub environment: BTreeMap<String, String>,
     /// The user's own labels, shown on `vllm_probe_deployment_info` only.
     pub labels: BTreeMap<String, String>,
+    /// Where its own metrics are read, for what else it was doing while it was probed.
+    pub metrics: MetricsSource,
+    /// What keeps bursts from it.
+    pub guards: Guards,
+    /// What probing it may cost.
+    pub budget: Budget,
+}
+
+impl Deployment {
+    /// A deployment of which nothing is known but where it is, in a lane of its own.
+    pub fn new(name: &str, endpoint: Endpoint) -> Self {
+        Self {
+            name: DeploymentName::new(name),
+            endpoint,
+            model: None,
+            family: None,
+            precision: None,
+            lane: Lane::new(name),
+            environment: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            metrics: MetricsSource::default(),
+            guards: Guards::default(),
+            budget: Budget::default(),
+        }
+    }
+}
+
+/// Where a server's own metrics are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum MetricsSource {
+    /// At `/metrics` below the server's root.
+    #[default]
+    Own,
+    /// At another address, without the bearer token.
+    At(Url),
+    /// Nowhere: behind the base URL there are several servers, or it shows no metrics.
+    Off,
 }
 
 /// Where a deployment answers, and what it takes to be let in.

@@ -3,8 +3,12 @@
 //! Data flows one way, and the modules are listed in that order: what to probe, when, what to replay,
 //! what happened, what it amounts to, and how it is shown. `docs/ARCHITECTURE.md` has the layers.
 
+pub mod budget;
+mod closed_set;
 pub mod deployment;
+pub mod guard;
 pub mod schedule;
+pub mod validity;
 pub mod workload;
 
 pub mod agenda;

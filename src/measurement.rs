@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::closed_set::closed_set;
+
 /// One finished replay of a workload against a deployment.
 ///
 /// A run whose every request failed is still a run. A run cut short by a shutdown never becomes one.
@@ -197,31 +199,9 @@ impl fmt::Display for RequestError {
     }
 }
 
-/// Declares the closed set once: the variant, its label and its meaning.
-macro_rules! failure_reasons {
-    ($($variant:ident $label:literal $meaning:literal,)*) => {
-        /// Why a request failed.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum FailureReason { $(#[doc = $meaning] $variant,)* }
-
-        impl FailureReason {
-            /// Every reason, in the order of a request's life.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The word for it in labels, logs and JSON.
-            pub fn label(self) -> &'static str {
-                match self { $(Self::$variant => $label,)* }
-            }
-
-            /// What it means, in a sentence for the documentation.
-            pub fn meaning(self) -> &'static str {
-                match self { $(Self::$variant => $meaning,)* }
-            }
-        }
-    };
-}
-
-failure_reasons! {
+closed_set! {
+    /// Why a request failed, in the order of its life.
+    FailureReason:
     Dns "dns" "The host's name did not resolve.",
     Connect "connect" "The connection was refused, reset or unreachable.",
     TimeoutConnect "timeout_connect" "No connection came about in time.",

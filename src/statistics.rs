@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::closed_set::closed_set;
 use crate::measurement::{Completion, FailureReason, FinishReason, RequestRecord, Run};
 use crate::sample::Sample;
 use crate::workload::{Expectation, Workload};
@@ -116,31 +117,9 @@ impl From<&Sample> for Distribution {
     }
 }
 
-/// Declares the closed set once: the variant, its label and its meaning.
-macro_rules! invalid_reasons {
-    ($($variant:ident $label:literal $meaning:literal,)*) => {
-        /// Why a run does not count.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum InvalidReason { $(#[doc = $meaning] $variant,)* }
-
-        impl InvalidReason {
-            /// Every reason, in the order in which they are shown.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The word for it in labels, logs and JSON.
-            pub fn label(self) -> &'static str {
-                match self { $(Self::$variant => $label,)* }
-            }
-
-            /// What it means, in a sentence for the documentation.
-            pub fn meaning(self) -> &'static str {
-                match self { $(Self::$variant => $meaning,)* }
-            }
-        }
-    };
-}
-
-invalid_reasons! {
+closed_set! {
+    /// Why a run does not count.
+    InvalidReason:
     FailedRequests "failed_requests" "More than 5 % of the requests failed.",
     Deadline "deadline" "The run's deadline passed before all its requests were sent and had ended.",
     UnexpectedFinish "unexpected_finish" "A completed answer ended for another reason than its bound, such as stop.",

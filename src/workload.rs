@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::validity::Validity;
+
 /// The version of the definitions that this program measures by. A change of any definition of a
 /// measured number is a new version, and starts new series.
 pub const DEFINITION_VERSION: u32 = 1;
@@ -64,10 +66,18 @@ pub struct Workload {
     pub ignore_eos: bool,
     /// Variables of the chat template, such as `enable_thinking`; not sent when absent.
     pub chat_template_kwargs: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Scheduling priority for servers that schedule by it; with vLLM a lower one is served earlier, and
+    /// its default policy passes it over. Not sent when absent.
+    pub priority: Option<i32>,
+    /// Further fields of the request body, for servers that know them; never one that the prober sets
+    /// itself.
+    pub extra_body: serde_json::Map<String, serde_json::Value>,
     /// How the server's prefix cache is met.
     pub prefix_cache: PrefixCache,
     /// What every answer must look like for the run to count.
     pub expect: Expectation,
+    /// What else must hold for the run to count.
+    pub validity: Validity,
     /// What bounds each request and the run.
     pub limits: Limits,
 }
@@ -153,8 +163,11 @@ impl Workload {
             stream: true,
             ignore_eos: false,
             chat_template_kwargs: None,
+            priority: None,
+            extra_body: serde_json::Map::new(),
             prefix_cache: PrefixCache::Warm,
             expect: Expectation::FullLength,
+            validity: Validity::default(),
             limits: Limits::default(),
         }
     }
@@ -172,6 +185,14 @@ impl Workload {
             .chat_template_kwargs
             .as_ref()
             .map(|kwargs| serde_json::Value::Object(kwargs.clone()).to_string());
+        // Absent fields stay out of the hash, so that workloads without them keep the id that they had.
+        let priority = self.priority.map(|priority| priority.to_string());
+        let extra = (!self.extra_body.is_empty())
+            .then(|| serde_json::Value::Object(self.extra_body.clone()).to_string());
+        let optional = [("priority", priority), ("extra_body", extra)];
+        let optional = optional
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
         // A field is `name=value` with the value's length in front: no two different lists read the same.
         let fields = [
             ("definition_version", DEFINITION_VERSION.to_string()),
@@ -191,7 +212,7 @@ impl Workload {
             ("prefix_cache", self.prefix_cache.label().to_owned()),
         ];
         let mut hash = Sha256::new();
-        for (name, value) in fields {
+        for (name, value) in fields.into_iter().chain(optional) {
             hash.update(format!("{name}:{}={value};", value.len()));
         }
         let digest = hash.finalize();
@@ -224,7 +245,7 @@ mod tests {
         let reference = Workload::reference("a prompt");
         let id = reference.id();
         type Change = fn(&mut Workload);
-        let changes: [(&str, Change); 10] = [
+        let changes: [(&str, Change); 12] = [
             ("prompt", |w| w.prompt = "another prompt".into()),
             ("concurrency", |w| w.concurrency = 8),
             ("requests", |w| w.requests = 65),
@@ -234,6 +255,10 @@ mod tests {
             ("temperature", |w| w.temperature = 0.7),
             ("stream", |w| w.stream = false),
             ("ignore_eos", |w| w.ignore_eos = true),
+            ("priority", |w| w.priority = Some(0)),
+            ("extra_body", |w| {
+                w.extra_body.insert("seed".into(), 1.into());
+            }),
             ("prefix_cache", |w| w.prefix_cache = PrefixCache::Cold),
         ];
         for (what, change) in changes {

@@ -28,7 +28,9 @@ pub fn request_body(workload: &Workload, model: &str, cache_salt: Option<&str>) 
         min_tokens: workload.min_tokens,
         ignore_eos: workload.ignore_eos.then_some(true),
         chat_template_kwargs: workload.chat_template_kwargs.as_ref(),
+        priority: workload.priority,
         cache_salt,
+        extra_body: &workload.extra_body,
     };
     serde_json::to_vec(&request).expect("a struct of strings and finite numbers is always JSON")
 }
@@ -51,7 +53,11 @@ struct ChatRequest<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     chat_template_kwargs: Option<&'a serde_json::Map<String, serde_json::Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     cache_salt: Option<&'a str>,
+    #[serde(flatten)]
+    extra_body: &'a serde_json::Map<String, serde_json::Value>,
 }
 
 #[derive(Serialize)]

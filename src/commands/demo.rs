@@ -20,7 +20,7 @@ use super::run::reference_prompt;
 use super::signal;
 use crate::board::{Board, ProbeStatus};
 use crate::daemon::Daemon;
-use crate::deployment::{Deployment, DeploymentName, Endpoint, Lane};
+use crate::deployment::{Deployment, Endpoint};
 use crate::prober::{Plan, PlannedProbe};
 use crate::schedule::{Cadence, Schedule};
 use crate::server::last_run_in_words;
@@ -155,14 +155,10 @@ fn plan(simulators: &[(String, Simulator)]) -> Plan {
         let url = simulator.base_url().parse().expect("an address is a URL");
         let precision = name.rsplit('-').next().unwrap_or_default();
         let deployment = Deployment {
-            name: DeploymentName::new(name.as_str()),
-            endpoint: Endpoint::new(url),
-            model: None,
             family: Some("qwen3-32b".to_owned()),
             precision: Some(precision.to_owned()),
-            lane: Lane::new(name.as_str()),
             environment: BTreeMap::from([("gpu".to_owned(), "simulated".to_owned())]),
-            labels: BTreeMap::new(),
+            ..Deployment::new(name, Endpoint::new(url))
         };
         PlannedProbe {
             deployment: Arc::new(deployment),

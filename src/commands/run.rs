@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::signal;
-use crate::deployment::{Deployment, DeploymentName, Endpoint, Lane, SecretSource};
+use crate::deployment::{Deployment, Endpoint, SecretSource};
+use crate::guard::Guards;
 use crate::measurement::Run;
 use crate::report::{RunJson, table, vllm_bench};
 use crate::runner::{Progress, measure};
@@ -157,16 +158,11 @@ impl RunArgs {
         let mut endpoint = Endpoint::new(self.base_url.clone());
         endpoint.bearer_token = self.api_key_file.clone().map(SecretSource::File);
         endpoint.ca_file = self.ca_file.clone();
-        let name = self.base_url.authority();
         Deployment {
-            name: DeploymentName::new(name),
-            endpoint,
             model: self.model.clone(),
-            family: None,
-            precision: None,
-            lane: Lane::new(name),
-            environment: Default::default(),
-            labels: Default::default(),
+            // Someone asks for a run now, and is told afterwards what else the server did.
+            guards: Guards::off(),
+            ..Deployment::new(self.base_url.authority(), endpoint)
         }
     }
 

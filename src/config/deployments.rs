@@ -15,7 +15,7 @@ use super::probes::{ReadProbe, read_probes};
 use super::section::Section;
 use super::source::{Fault, read_text};
 use super::{addresses, values};
-use crate::deployment::{Deployment, DeploymentName, Endpoint, Lane, SecretSource};
+use crate::deployment::{Deployment, Endpoint, Lane, SecretSource};
 use crate::workload::Workload;
 
 pub(super) const FIELDS: &[&str] = &[
@@ -114,13 +114,12 @@ fn read_deployment<'a>(
     Some(ReadDeployment {
         deployment: Deployment {
             lane: Lane::new(lane.unwrap_or_else(|| name.clone())),
-            name: DeploymentName::new(name),
-            endpoint: endpoint?,
             model,
             family,
             precision,
             environment: environment.unwrap_or_default(),
             labels: labels.unwrap_or_default(),
+            ..Deployment::new(&name, endpoint?)
         },
         probes: probes?,
     })

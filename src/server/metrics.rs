@@ -316,7 +316,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::deployment::{DeploymentName, Endpoint, Lane};
+    use crate::deployment::{Endpoint, Lane};
     use crate::measurement::{
         Arrivals, Completion, Connections, FailureReason, RequestError, RequestRecord, Run, RunId,
     };
@@ -341,14 +341,15 @@ mod tests {
 
     fn probe(name: &str) -> ProbeStatus {
         let deployment = Deployment {
-            name: DeploymentName::new(name),
-            endpoint: Endpoint::new("http://127.0.0.1:8000".parse().unwrap()),
-            model: None,
             family: Some("qwen3-32b".to_owned()),
             precision: Some("fp8".to_owned()),
             lane: Lane::new("gpu0"),
             environment: BTreeMap::from([("driver".to_owned(), "580.95.05".to_owned())]),
             labels: BTreeMap::from([("team".to_owned(), "a \"quoted\"\nline\\".to_owned())]),
+            ..Deployment::new(
+                name,
+                Endpoint::new("http://127.0.0.1:8000".parse().unwrap()),
+            )
         };
         let bounds = Buckets {
             e2e_latency: vec![1.0, 2.0],

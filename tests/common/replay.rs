@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use vllm_prober::deployment::{Deployment, DeploymentName, Endpoint, Lane};
+use vllm_prober::deployment::{Deployment, Endpoint};
 use vllm_prober::measurement::Run;
 use vllm_prober::runner::{self, RunError};
 use vllm_prober::workload::{Limits, Workload};
@@ -19,14 +19,8 @@ pub(crate) fn endpoint(base_url: &str) -> Endpoint {
 
 pub(crate) fn deployment(endpoint: Endpoint) -> Deployment {
     Deployment {
-        name: DeploymentName::new("scripted"),
-        endpoint,
         model: Some("m".to_owned()),
-        family: None,
-        precision: None,
-        lane: Lane::new("scripted"),
-        environment: Default::default(),
-        labels: Default::default(),
+        ..Deployment::new("scripted", endpoint)
     }
 }
 
