@@ -7,6 +7,7 @@ pub mod answer;
 pub mod chat;
 mod connection;
 mod failure;
+pub mod page;
 pub mod sse;
 
 use std::pin::{Pin, pin};

@@ -13,6 +13,7 @@ pub mod workload;
 
 pub mod agenda;
 pub mod measurement;
+pub mod reading;
 pub mod sample;
 pub mod statistics;
 pub mod totals;
