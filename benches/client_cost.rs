@@ -17,8 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
-use vllm_prober::deployment::{Deployment, Endpoint};
-use vllm_prober::runner;
+use vllm_prober::deployment::{Deployment, Endpoint, MetricsSource};
+use vllm_prober::runner::{self, Attempt};
 use vllm_prober::workload::Workload;
 
 const TOKENS: u32 = 256;
@@ -62,6 +62,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 fn client_seconds(base_url: &str, concurrency: u32, requests: u32) -> f64 {
     let deployment = Deployment {
         model: Some("Qwen/Qwen3-32B".to_owned()),
+        metrics: MetricsSource::Off,
         ..Deployment::new("bench", Endpoint::new(base_url.parse().expect("a URL")))
     };
     let workload = Workload {
@@ -75,8 +76,7 @@ fn client_seconds(base_url: &str, concurrency: u32, requests: u32) -> f64 {
         .expect("a runtime");
     let run = runtime
         .block_on(runner::measure(
-            Arc::new(deployment),
-            Arc::new(workload),
+            Attempt::new(Arc::new(deployment), Arc::new(workload)),
             Arc::default(),
             CancellationToken::new(),
         ))
@@ -87,6 +87,7 @@ fn client_seconds(base_url: &str, concurrency: u32, requests: u32) -> f64 {
         run.records[0].outcome
     );
     run.client_cpu
+        .map(|had| had.used)
         .expect("Linux tells the processor time of a thread")
         .as_secs_f64()
 }

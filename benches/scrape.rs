@@ -26,7 +26,7 @@ fn main() {
     );
     for deployments in [1, 10, 100, 1000] {
         let now = now();
-        let exposition = Exposition::new(Arc::new(board(deployments, now)), now);
+        let exposition = Exposition::new(Arc::new(board(deployments, now)), Arc::default(), now);
         let mut times: Vec<Duration> = Vec::new();
         let mut text = Vec::new();
         for _ in 0..SCRAPES {
@@ -83,6 +83,7 @@ fn board(deployments: usize, now: Timestamp) -> Board {
     Board::new(Snapshot {
         stale_after: 3,
         probes: probes.collect(),
+        deployments: Default::default(),
     })
 }
 
@@ -129,5 +130,7 @@ fn run(now: Timestamp) -> Run {
         connections: Connections::default(),
         client_delays: vec![Duration::from_micros(20)],
         client_cpu: None,
+        observation: Default::default(),
+        given_up: None,
     }
 }

@@ -3,14 +3,17 @@
 //! The prober is the only writer; whoever renders takes the snapshot of the moment and is neither in its
 //! way nor has to wait for it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
-use crate::deployment::Deployment;
+use crate::condition::{Condition, DeploymentState};
+use crate::deployment::{Deployment, DeploymentName};
 use crate::measurement::{Run, RunId};
+use crate::reading::Reading;
 use crate::statistics::{InvalidReason, Summary};
 use crate::totals::{HistogramBounds, Totals};
 use crate::workload::Workload;
@@ -26,6 +29,44 @@ pub struct Snapshot {
     pub stale_after: u32,
     /// Every probe, in the order of the configuration.
     pub probes: Vec<Arc<ProbeStatus>>,
+    /// What is known of each deployment; absent until something is.
+    pub deployments: BTreeMap<DeploymentName, Arc<DeploymentStatus>>,
+}
+
+/// What is known of a deployment as a whole.
+#[derive(Clone, Debug)]
+pub struct DeploymentStatus {
+    /// How it was when it was last seen, and what spoke for that.
+    pub condition: Condition,
+    /// When it was last seen.
+    pub seen_at: Timestamp,
+    /// When its server's process started, in seconds since the Unix epoch; absent when it does not tell.
+    pub process_start: Option<f64>,
+    /// Whether several servers were found to answer at its address, so that their metrics are of no use.
+    pub several_servers: bool,
+}
+
+impl Snapshot {
+    /// How the deployment of `probes`, which are all of its probes, is at `now`. What was seen longer ago than
+    /// its results may be is not known any more, unless a run is going on that has not come to its end.
+    pub fn state(&self, probes: &[Arc<ProbeStatus>], now: Timestamp) -> DeploymentState {
+        let status = probes
+            .first()
+            .and_then(|probe| self.deployments.get(&probe.deployment.name));
+        let Some(status) = status else {
+            return DeploymentState::Unknown;
+        };
+        let shortest = probes.iter().filter_map(|probe| probe.interval).min();
+        let age = now.duration_since(status.seen_at);
+        let is_old = shortest.is_some_and(|interval| {
+            Duration::try_from(age).is_ok_and(|age| age > interval * self.stale_after)
+        });
+        if is_old && !probes.iter().any(|probe| probe.in_progress) {
+            DeploymentState::Unknown
+        } else {
+            status.condition.state
+        }
+    }
 }
 
 /// Where one probe stands: one workload on one deployment.
@@ -45,6 +86,8 @@ pub struct ProbeStatus {
     pub start_delay: Option<Duration>,
     /// The last finished run, or the last attempt at one.
     pub last: Option<LastRun>,
+    /// The server's own metrics when they were last read after a run.
+    pub last_reading: Option<Arc<Reading>>,
     /// The end of the last valid run.
     pub last_valid: Option<Timestamp>,
     /// What has accumulated since the start.
@@ -109,6 +152,7 @@ impl ProbeStatus {
             in_progress: false,
             start_delay: None,
             last: None,
+            last_reading: None,
             last_valid: None,
             totals: Totals::new(bounds),
         }
@@ -117,6 +161,10 @@ impl ProbeStatus {
     /// Takes in a run that has just ended.
     pub fn ran(&mut self, run: &Run, summary: Arc<Summary>, ended_at: Timestamp) {
         self.totals.add_run(run, &summary);
+        let seen = &run.observation;
+        if let Some(reading) = seen.after.as_ref().or(seen.before.as_ref()) {
+            self.last_reading = Some(Arc::clone(reading));
+        }
         if summary.is_valid() {
             self.last_valid = Some(ended_at);
         }
@@ -176,6 +224,13 @@ impl Board {
     /// The state of this moment.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.0.load_full()
+    }
+
+    /// Publishes what is now known of a deployment. For the one writer only, as [`Self::update`].
+    pub fn update_deployment(&self, name: &DeploymentName, status: DeploymentStatus) {
+        let mut snapshot = Snapshot::clone(&self.0.load());
+        snapshot.deployments.insert(name.clone(), Arc::new(status));
+        self.0.store(Arc::new(snapshot));
     }
 
     /// Publishes a snapshot in which `change` has been made to one probe. For the one writer only: what

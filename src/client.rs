@@ -9,6 +9,7 @@ mod connection;
 mod failure;
 pub mod page;
 pub mod sse;
+pub mod watch;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use self::answer::{StreamedAnswer, whole_answer};
 pub use self::connection::ClientError;
 use self::connection::ConnectLog;
 use self::failure::classify;
+use self::watch::Heard;
 use crate::deployment::Endpoint;
 use crate::measurement::{Completion, Connections, FailureReason, RequestError, RequestRecord};
 use crate::workload::Limits;
@@ -49,6 +51,7 @@ pub struct Client {
     /// Held while a request is stamped and written. When many begin at once, each would else be stamped
     /// first and written when all of them had been.
     dispatch: Arc<Mutex<()>>,
+    heard: Heard,
     limits: Limits,
     completions: Url,
     models: Url,
@@ -81,6 +84,11 @@ impl RunClock {
         self.elapsed() >= self.deadline
     }
 
+    /// The instant from which times are counted.
+    pub fn started(&self) -> Instant {
+        self.start
+    }
+
     fn instant(&self, offset: Duration) -> Instant {
         self.start + offset
     }
@@ -106,6 +114,7 @@ impl Client {
             http: connection::http(endpoint, limits.connect, log.clone())?,
             log,
             dispatch: Arc::default(),
+            heard: Heard::default(),
             limits: *limits,
             completions: endpoint.url("/v1/chat/completions"),
             models: endpoint.url("/v1/models"),
@@ -142,6 +151,11 @@ impl Client {
             reopened: 0,
             connect_time: self.log.mean_time(),
         }
+    }
+
+    /// When the last token arrived, for whoever watches the run.
+    pub fn heard(&self) -> Heard {
+        self.heard.clone()
     }
 
     /// The names of the models that the server serves.
@@ -242,7 +256,10 @@ impl Client {
                         .instant(patience.until(answer.last_token()).0),
                 );
             }
-            last_token = answer.last_token();
+            if answer.last_token() != last_token {
+                last_token = answer.last_token();
+                self.heard.token(at);
+            }
         }
         answer.finish()
     }

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use crate::board::Board;
 use crate::prober::{Plan, Prober};
 use crate::server::{self, Served};
+use crate::vitals::Vitals;
 
 /// How long the last answers may take once the prober has ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
@@ -23,6 +24,7 @@ pub struct Daemon {
     board: Arc<Board>,
     prober: Prober,
     served: Arc<Served>,
+    vitals: Arc<Vitals>,
     listeners: Vec<TcpListener>,
 }
 
@@ -35,8 +37,10 @@ impl Daemon {
         )]
         let configured_at = Timestamp::now();
         let board = Arc::new(plan.board());
+        let vitals = Arc::new(Vitals::default());
         let served = Arc::new(Served::new(
             Arc::clone(&board),
+            Arc::clone(&vitals),
             configuration,
             configured_at,
         ));
@@ -44,6 +48,7 @@ impl Daemon {
             prober: Prober::new(plan, Arc::clone(&board)),
             board,
             served,
+            vitals,
             listeners,
         }
     }
@@ -62,6 +67,7 @@ impl Daemon {
         let Self {
             prober,
             served,
+            vitals,
             listeners,
             ..
         } = self;
@@ -78,7 +84,7 @@ impl Daemon {
                 stop.cancelled().await;
                 served.mark_ready(false);
             };
-            tokio::join!(prober.run(stop.clone()), until_stop)
+            tokio::join!(prober.run(stop.clone()), vitals.watch(&stop), until_stop)
         };
         tokio::select! {
             _ = probing => {}

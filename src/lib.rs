@@ -12,14 +12,18 @@ pub mod validity;
 pub mod workload;
 
 pub mod agenda;
+pub mod condition;
 pub mod measurement;
+pub mod observation;
 pub mod reading;
 pub mod sample;
 pub mod statistics;
 pub mod totals;
+pub mod traffic;
 
 pub mod client;
 pub mod simulator;
+pub mod vitals;
 
 pub mod board;
 pub mod prober;

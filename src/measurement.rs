@@ -3,12 +3,16 @@
 //! Readings only, no statistics. Times are offsets on the monotonic clock from the instant before the
 //! first dispatch, so that a run can be stored, replayed and summarised again anywhere.
 
+#[cfg(test)]
+pub(crate) mod fixture;
+
 use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::closed_set::closed_set;
+use crate::observation::{GivenUp, Observation};
 
 /// One finished replay of a workload against a deployment.
 ///
@@ -36,7 +40,30 @@ pub struct Run {
     /// How long ready work had to wait on the measuring thread, sampled through the run.
     pub client_delays: Vec<Duration>,
     /// Processor time of the measuring thread over the run; absent where the system does not tell.
-    pub client_cpu: Option<Duration>,
+    pub client_cpu: Option<ProcessorTime>,
+    /// What the server said of itself meanwhile.
+    pub observation: Observation,
+    /// Why it was given up before its end.
+    pub given_up: Option<GivenUp>,
+}
+
+/// What a thread had of its processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessorTime {
+    /// Time on a processor.
+    pub used: Duration,
+    /// Time that it was ready to run and waited for a processor.
+    pub waited: Duration,
+}
+
+impl ProcessorTime {
+    /// What was had since `earlier`.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            used: self.used.saturating_sub(earlier.used),
+            waited: self.waited.saturating_sub(earlier.waited),
+        }
+    }
 }
 
 /// A UUID of version 7 as text.
@@ -222,11 +249,13 @@ closed_set! {
     Truncated "truncated" "The body ended early, or without `[DONE]`.",
     NoTokens "no_tokens" "The answer ended cleanly without a token.",
     NoUsage "no_usage" "The answer carried no usage, so its tokens are unknown.",
+    BadUsage "bad_usage" "The answer's usage tells of fewer tokens than came.",
     BadFinish "bad_finish" "The finish reason is missing, or one of an unfinished answer such as abort.",
     TimeoutFirstToken "timeout_first_token" "No token came within the first-token timeout.",
     TimeoutStall "timeout_stall" "A stream fell silent for longer than the stall timeout.",
     TimeoutTotal "timeout_total" "The request took longer than its total timeout.",
     Deadline "deadline" "The run's deadline passed while the request was in flight.",
+    Cancelled "cancelled" "The run was given up while the request was in flight.",
 }
 
 /// The connections that a run used.

@@ -5,6 +5,9 @@
 //! that run's outcome. It ends in good order: no run starts any more, those in flight get a grace period,
 //! and what is cut short after that leaves no trace.
 
+mod log;
+
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::agenda::{Agenda, Entry, Event, ProbeKey};
-use crate::board::{Board, ProbeStatus, Snapshot};
+use crate::board::{Board, DeploymentStatus, ProbeStatus, Snapshot};
+use crate::condition::Condition;
 use crate::deployment::Deployment;
 use crate::measurement::Run;
-use crate::runner::{RunError, measure};
+use crate::runner::{Attempt, RunError, measure};
 use crate::schedule::Schedule;
 use crate::statistics::{Summary, summarize};
 use crate::totals::HistogramBounds;
@@ -69,6 +73,7 @@ impl Plan {
         Board::new(Snapshot {
             stale_after: self.stale_after,
             probes: self.probes.iter().map(status).collect(),
+            deployments: BTreeMap::new(),
         })
     }
 }
@@ -163,12 +168,17 @@ impl Prober {
 
     fn start(&mut self, probe: ProbeKey, slot: Timestamp) {
         let planned = &self.plan.probes[probe.0];
-        let measuring = measure(
-            Arc::clone(&planned.deployment),
-            Arc::clone(&planned.workload),
-            Arc::default(),
-            self.cut.clone(),
-        );
+        let shown = self.board.snapshot();
+        let known = shown.deployments.get(&planned.deployment.name);
+        let attempt = Attempt {
+            previous: shown.probes[probe.0].last_reading.clone(),
+            observed: !known.is_some_and(|known| known.several_servers),
+            ..Attempt::new(
+                Arc::clone(&planned.deployment),
+                Arc::clone(&planned.workload),
+            )
+        };
+        let measuring = measure(attempt, Arc::default(), self.cut.clone());
         self.running.spawn(async move {
             // A panic is this run's outcome and no one else's.
             let outcome = AssertUnwindSafe(measuring).catch_unwind().await;
@@ -197,7 +207,12 @@ impl Prober {
         match outcome {
             Ok(run) => {
                 let summary = Arc::new(summarize(&run, workload));
-                log_run(deployment, workload, &run, &summary);
+                log::run(deployment, workload, &run, &summary);
+                self.judge(
+                    deployment,
+                    Condition::after_run(&run, &summary),
+                    Some(&summary),
+                );
                 self.board.update(probe.0, |status| {
                     status.in_progress = false;
                     status.ran(&run, summary, now());
@@ -209,6 +224,9 @@ impl Prober {
                     .update(probe.0, |status| status.in_progress = false);
             }
             Err(why) => {
+                if let RunError::NoModel(error) = &why {
+                    self.judge(deployment, Condition::after_failed_attempt(error), None);
+                }
                 error!(deployment = %deployment.name, workload = %workload.name, error = %why, "no run");
                 self.board.update(probe.0, |status| {
                     status.in_progress = false;
@@ -216,6 +234,30 @@ impl Prober {
                 });
             }
         }
+    }
+
+    /// Publishes how a deployment is now, and logs it where that is news.
+    fn judge(&self, deployment: &Deployment, condition: Condition, run: Option<&Summary>) {
+        let shown = self.board.snapshot();
+        let known = shown.deployments.get(&deployment.name);
+        let server = run.map(|summary| &summary.server);
+        let status = DeploymentStatus {
+            seen_at: now(),
+            process_start: server
+                .and_then(|server| server.process_start)
+                .or_else(|| known?.process_start),
+            several_servers: known.is_some_and(|known| known.several_servers)
+                || server.is_some_and(|server| server.several_servers),
+            condition,
+        };
+        let before = known.map(|known| known.condition.state);
+        if before != Some(status.condition.state) {
+            log::transition(deployment, before, &status.condition);
+        }
+        if status.several_servers && !known.is_some_and(|known| known.several_servers) {
+            warn!(deployment = %deployment.name, "several servers answer at this address, so their metrics are not used; write `metrics_url: off` to say so yourself");
+        }
+        self.board.update_deployment(&deployment.name, status);
     }
 
     /// Shows when each probe is due next, where that has changed.
@@ -253,45 +295,6 @@ impl Prober {
                 self.ended(ended);
             }
         }
-    }
-}
-
-/// One line for each run with its figures, and one for each reason for which its requests failed.
-fn log_run(deployment: &Deployment, workload: &Workload, run: &Run, summary: &Summary) {
-    let figures = summary.figures.as_ref();
-    info!(
-        deployment = %deployment.name,
-        workload = %workload.name,
-        run_id = %run.id,
-        valid = summary.is_valid(),
-        invalid_reasons = summary.invalid_reasons.iter().map(|reason| reason.label()).collect::<Vec<_>>().join(","),
-        completed = summary.completed,
-        failed = summary.failed,
-        wall_seconds = summary.wall.as_secs_f64(),
-        qps = figures.map(|figures| figures.qps),
-        prompt_tps = figures.map(|figures| figures.prompt_tps),
-        decode_tps = figures.map(|figures| figures.decode_tps),
-        latency_p50_seconds = figures.map(|figures| figures.latency.p50),
-        latency_p95_seconds = figures.map(|figures| figures.latency.p95),
-        ttft_p50_seconds = figures.and_then(|figures| figures.ttft).map(|ttft| ttft.p50),
-        "run finished"
-    );
-    for (reason, count) in &summary.failures {
-        let of_this_reason = |error: &&crate::measurement::RequestError| error.reason == *reason;
-        let first = run
-            .records
-            .iter()
-            .filter_map(|record| record.outcome.as_ref().err())
-            .find(of_this_reason);
-        warn!(
-            deployment = %deployment.name,
-            workload = %workload.name,
-            run_id = %run.id,
-            reason = reason.label(),
-            count,
-            first = first.map(|error| error.detail.as_str()),
-            "requests failed"
-        );
     }
 }
 

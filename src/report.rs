@@ -87,10 +87,57 @@ struct TokenUsage {
     cached_tokens_total: Option<u64>,
 }
 
-/// What the server says of itself.
+/// What the server says of itself and of the run. Times are seconds, shares are from 0 up.
 #[derive(Debug, Serialize)]
 struct Server<'a> {
     version: Option<&'a str>,
+    /// Why its own metrics tell no more.
+    unobservable: Option<&'a str>,
+    start_time: Option<f64>,
+    restarted: bool,
+    asleep: bool,
+    generated_tokens: Option<f64>,
+    foreign_tokens: Option<f64>,
+    foreign_tokens_ratio: Option<f64>,
+    foreign_prompt_tokens: Option<f64>,
+    foreign_prompt_ratio: Option<f64>,
+    foreign_requests_peak: Option<f64>,
+    waiting_requests_peak: Option<f64>,
+    prefix_cache_hit_ratio: Option<f64>,
+    kv_cache_usage_peak: Option<f64>,
+    preemptions: Option<f64>,
+    ttft_seconds_mean: Option<f64>,
+    queue_time_seconds_mean: Option<f64>,
+    e2e_latency_seconds_mean: Option<f64>,
+    draft_acceptance_ratio: Option<f64>,
+}
+
+impl<'a> Server<'a> {
+    fn new(run: &'a Run, summary: &'a Summary) -> Self {
+        let view = &summary.server;
+        let valid = |value: Option<f64>| value.filter(|_| summary.is_valid());
+        Self {
+            version: run.server_version.as_deref(),
+            unobservable: view.unobservable.as_deref(),
+            start_time: view.process_start,
+            restarted: view.restarted,
+            asleep: view.asleep,
+            generated_tokens: view.generated_tokens,
+            foreign_tokens: view.foreign.map(|foreign| foreign.tokens),
+            foreign_tokens_ratio: view.foreign.and_then(|foreign| foreign.tokens_ratio),
+            foreign_prompt_tokens: view.foreign.map(|foreign| foreign.prompt_tokens),
+            foreign_prompt_ratio: view.foreign.and_then(|foreign| foreign.prompt_ratio),
+            foreign_requests_peak: view.foreign.and_then(|foreign| foreign.requests_peak),
+            waiting_requests_peak: view.waiting_peak,
+            prefix_cache_hit_ratio: summary.prefix_cache_hit_ratio(),
+            kv_cache_usage_peak: view.kv_cache_usage_peak,
+            preemptions: view.preemptions,
+            ttft_seconds_mean: valid(view.ttft_mean),
+            queue_time_seconds_mean: valid(view.queue_time_mean),
+            e2e_latency_seconds_mean: valid(view.e2e_latency_mean),
+            draft_acceptance_ratio: view.draft_acceptance_ratio,
+        }
+    }
 }
 
 /// What the prober adds, and what it cost.
@@ -98,6 +145,8 @@ struct Server<'a> {
 struct Client {
     version: &'static str,
     cpu_seconds: Option<f64>,
+    cpu_wait_seconds: Option<f64>,
+    load_ratio: Option<f64>,
     delay_seconds: Option<Quantiles>,
     connections_opened: u32,
     connections_reopened: u32,
@@ -124,7 +173,7 @@ impl<'a> RunJson<'a> {
         deployment: &'a Deployment,
         workload: &Workload,
         run: &'a Run,
-        summary: &Summary,
+        summary: &'a Summary,
         detailed: bool,
     ) -> Self {
         let figures = summary.figures.as_ref();
@@ -184,12 +233,12 @@ impl<'a> RunJson<'a> {
                 .collect(),
             concurrency_utilization: summary.concurrency_utilization,
             environment: declared.collect(),
-            server: Server {
-                version: run.server_version.as_deref(),
-            },
+            server: Server::new(run, summary),
             client: Client {
                 version: env!("CARGO_PKG_VERSION"),
-                cpu_seconds: run.client_cpu.map(|cpu| cpu.as_secs_f64()),
+                cpu_seconds: run.client_cpu.map(|had| had.used.as_secs_f64()),
+                cpu_wait_seconds: run.client_cpu.map(|had| had.waited.as_secs_f64()),
+                load_ratio: summary.client_load_ratio,
                 delay_seconds: summary.client_delay.map(Quantiles::from),
                 connections_opened: run.connections.opened,
                 connections_reopened: run.connections.reopened,

@@ -4,26 +4,31 @@
 //! measures elsewhere can come between a socket and its time stamp, and when the run ends its
 //! connections and tasks end with it.
 
+mod closed_loop;
+mod delays;
+mod follower;
+mod hold;
 mod thread;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::task::{JoinSet, yield_now};
-use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::client::{Client, ClientError, RunClock, Shape, chat};
+use self::closed_loop::{Replay, Replayed};
+use self::delays::Delays;
+use self::follower::Follower;
+use self::hold::reason_to_wait;
+use crate::client::watch::Watch;
+use crate::client::{Client, ClientError};
 use crate::deployment::Deployment;
+use crate::guard::Hold;
 use crate::measurement::{Connections, RequestError, RequestRecord, Run, RunId};
-use crate::workload::{PrefixCache, Workload};
-
-/// How often the delay of the measuring thread is sampled.
-const DELAY_SAMPLE_EVERY: Duration = Duration::from_millis(50);
+use crate::observation::{Health, Moment, Observation};
+use crate::reading::Reading;
+use crate::workload::Workload;
 
 /// Why a replay came to no run.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +36,9 @@ pub enum RunError {
     /// The prober was told to stop.
     #[error("cut short by a shutdown")]
     Cut,
+    /// The deployment's guards hold it back.
+    #[error("{0}")]
+    Held(Hold),
     /// No client could be made.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -80,27 +88,65 @@ impl Progress {
     }
 }
 
-/// Replays `workload` against `deployment` on a measuring thread, unless `stop` comes first.
+/// What is to be replayed, against whom, and what is known of the server from before.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Whom to probe.
+    pub deployment: Arc<Deployment>,
+    /// With what.
+    pub workload: Arc<Workload>,
+    /// The server's last reading of the same probe's run before.
+    pub previous: Option<Arc<Reading>>,
+    /// Whether the server's own metrics are of use: not when several servers answer at its address.
+    pub observed: bool,
+}
+
+impl Attempt {
+    /// The first attempt at a probe.
+    pub fn new(deployment: Arc<Deployment>, workload: Arc<Workload>) -> Self {
+        Self {
+            deployment,
+            workload,
+            previous: None,
+            observed: true,
+        }
+    }
+}
+
+/// Replays a workload against a deployment on a measuring thread, unless `stop` comes first, or the
+/// deployment's guards hold it back.
 ///
 /// # Errors
 /// When nothing was measured. A run whose every request failed is a run, not an error.
 pub async fn measure(
-    deployment: Arc<Deployment>,
-    workload: Arc<Workload>,
+    attempt: Attempt,
     progress: Arc<Progress>,
     stop: CancellationToken,
 ) -> Result<Run, RunError> {
-    thread::run(stop, async move {
-        replay(&deployment, workload, progress).await
-    })
-    .await
+    let mut watch = Watch::new(&attempt.deployment)?;
+    if !attempt.observed {
+        watch = watch.without_metrics();
+    }
+    let look = reason_to_wait(
+        &watch,
+        &attempt.deployment.guards,
+        attempt.workload.is_light(),
+    );
+    match stop.run_until_cancelled(look).await {
+        None => return Err(RunError::Cut),
+        Some(Some(hold)) => return Err(RunError::Held(hold)),
+        Some(None) => {}
+    }
+    thread::run(stop, async move { replay(attempt, watch, progress).await }).await
 }
 
-async fn replay(
-    deployment: &Deployment,
-    workload: Arc<Workload>,
-    progress: Arc<Progress>,
-) -> Result<Run, RunError> {
+async fn replay(attempt: Attempt, watch: Watch, progress: Arc<Progress>) -> Result<Run, RunError> {
+    let Attempt {
+        deployment,
+        workload,
+        previous,
+        ..
+    } = attempt;
     let client = Client::new(&deployment.endpoint, &workload.limits)?;
     let server_version = client.open(workload.concurrency).await;
     let model = match &deployment.model {
@@ -108,49 +154,90 @@ async fn replay(
         None => the_one_model(client.served_models().await.map_err(RunError::NoModel)?)?,
     };
     let id = Uuid::now_v7();
-    let replay = Replay {
-        client,
-        bodies: Bodies::new(&workload, &model, id),
-        workload,
-    };
+    let follower = Follower::start(&watch, deployment.guards, client.heard());
+    let replay = Replay::new(client.clone(), Arc::clone(&workload), &model, id);
+    let warmup = workload.warmup;
+    replay.requests(0..warmup, Arc::default(), &follower).await;
 
-    replay
-        .clone()
-        .requests(0..replay.workload.warmup, Arc::default())
-        .await;
-
-    let before = replay.client.connections();
+    let before = watch.read().await;
+    let connections = client.connections();
     let delays = Delays::sample();
-    let cpu = thread::cpu_time();
+    let processor = thread::processor_time();
     #[expect(
         clippy::disallowed_methods,
         reason = "a run is stamped with wall time once, where it starts"
     )]
     let started_at = Timestamp::now();
-    let measured = replay.workload.warmup..replay.workload.warmup + replay.workload.requests;
-    let (records, deadline_passed) = replay.clone().requests(measured, progress).await;
-    let client_cpu = thread::cpu_time()
-        .zip(cpu)
-        .map(|(after, before)| after.saturating_sub(before));
+    let Replayed {
+        records,
+        clock,
+        given_up,
+    } = replay
+        .requests(warmup..warmup + workload.requests, progress, &follower)
+        .await;
+    let client_cpu = thread::processor_time()
+        .zip(processor)
+        .map(|(after, before)| after.since(before));
+    let deadline_passed = clock.deadline_passed();
     let client_delays = delays.end().await;
+    let during = follower.end(clock.started()).await;
+    let after = watch.read().await;
 
-    let opened = replay.client.connections().opened;
+    let all_went_well = given_up.is_none() && records.iter().all(|record| record.outcome.is_ok());
+    let health = if all_went_well {
+        None
+    } else {
+        Some(watch.health().await)
+    };
+    let opened = client.connections().opened;
     Ok(Run {
         id: RunId(id.to_string()),
         started_at,
         model,
         server_version,
-        planned: replay.workload.requests,
-        concurrency: replay.workload.concurrency,
+        planned: workload.requests,
+        concurrency: workload.concurrency,
         records,
         deadline_passed,
         connections: Connections {
-            reopened: opened - before.opened,
-            ..before
+            reopened: opened - connections.opened,
+            ..connections
         },
         client_delays,
         client_cpu,
+        observation: observation(previous, before, during, after, health),
+        given_up,
     })
+}
+
+fn observation(
+    previous: Option<Arc<Reading>>,
+    before: Option<Result<Reading, RequestError>>,
+    during: Vec<Moment>,
+    after: Option<Result<Reading, RequestError>>,
+    health: Option<Health>,
+) -> Observation {
+    let mut unread = None;
+    let mut read = |look: Option<Result<Reading, RequestError>>| match look {
+        Some(Ok(reading)) => Some(Arc::new(reading)),
+        Some(Err(error)) => {
+            unread = Some(error.to_string());
+            None
+        }
+        None => {
+            unread = Some("its metrics are not read".to_owned());
+            None
+        }
+    };
+    let (before, after) = (read(before), read(after));
+    Observation {
+        previous,
+        before,
+        during,
+        after,
+        unread,
+        health,
+    }
 }
 
 fn the_one_model(mut served: Vec<String>) -> Result<String, RunError> {
@@ -159,138 +246,5 @@ fn the_one_model(mut served: Vec<String>) -> Result<String, RunError> {
         last => Err(RunError::AmbiguousModel(
             served.into_iter().chain(last).collect(),
         )),
-    }
-}
-
-/// What the workers of a run share.
-#[derive(Clone)]
-struct Replay {
-    client: Client,
-    bodies: Bodies,
-    workload: Arc<Workload>,
-}
-
-impl Replay {
-    /// Sends the numbered requests, `concurrency` of them at a time, each worker its next one as soon as
-    /// its last one has ended. Returns the records in the order of sending, and whether the run's
-    /// deadline passed.
-    async fn requests(
-        self,
-        numbers: std::ops::Range<u32>,
-        progress: Arc<Progress>,
-    ) -> (Vec<RequestRecord>, bool) {
-        let workers = self.workload.concurrency.min(numbers.len() as u32);
-        let next = Arc::new(AtomicU32::new(numbers.start));
-        let clock = RunClock::start(self.workload.limits.run);
-        let mut running = JoinSet::new();
-        for _ in 0..workers {
-            running.spawn(self.clone().work(
-                Arc::clone(&next),
-                numbers.end,
-                clock,
-                Arc::clone(&progress),
-            ));
-        }
-        let mut records: Vec<RequestRecord> =
-            running.join_all().await.into_iter().flatten().collect();
-        records.sort_by_key(|record| record.sent);
-        (records, clock.deadline_passed())
-    }
-
-    async fn work(
-        self,
-        next: Arc<AtomicU32>,
-        end: u32,
-        clock: RunClock,
-        progress: Arc<Progress>,
-    ) -> Vec<RequestRecord> {
-        let shape = Shape {
-            stream: self.workload.stream,
-            tokens: self.workload.max_tokens,
-        };
-        let mut records = Vec::new();
-        while !clock.deadline_passed() {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= end {
-                break;
-            }
-            let body = self.bodies.of(number);
-            let record = self.client.complete(body, shape, &clock).await;
-            progress.note(&record);
-            records.push(record);
-            // The end of a body is seen a moment before its connection is back in the pool. Without this
-            // turn for the connection's own task every request would open a new one.
-            yield_now().await;
-        }
-        records
-    }
-}
-
-/// The request bodies of a run: one for all, or one each when every request has a salt of its own.
-#[derive(Clone)]
-enum Bodies {
-    Same(Bytes),
-    Each {
-        workload: Arc<Workload>,
-        model: String,
-        run: Uuid,
-    },
-}
-
-impl Bodies {
-    fn new(workload: &Arc<Workload>, model: &str, run: Uuid) -> Self {
-        let same =
-            |salt: Option<&str>| Self::Same(chat::request_body(workload, model, salt).into());
-        match workload.prefix_cache {
-            PrefixCache::Warm => same(None),
-            PrefixCache::PerRun => same(Some(&run.to_string())),
-            PrefixCache::Cold => Self::Each {
-                workload: Arc::clone(workload),
-                model: model.to_owned(),
-                run,
-            },
-        }
-    }
-
-    fn of(&self, number: u32) -> Bytes {
-        match self {
-            Self::Same(body) => body.clone(),
-            Self::Each {
-                workload,
-                model,
-                run,
-            } => chat::request_body(workload, model, Some(&format!("{run}-{number}"))).into(),
-        }
-    }
-}
-
-/// Samples how long ready work waits on this thread: a task that only asks for its next turn is timed
-/// until it gets it. What it waits is what a chunk that has just arrived would wait to be stamped.
-struct Delays {
-    stop: CancellationToken,
-    sampler: tokio::task::JoinHandle<Vec<Duration>>,
-}
-
-impl Delays {
-    fn sample() -> Self {
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let sampler = tokio::spawn(async move {
-            let mut delays = Vec::new();
-            let mut ticks = interval(DELAY_SAMPLE_EVERY);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            while stopped.run_until_cancelled(ticks.tick()).await.is_some() {
-                let ready = Instant::now();
-                yield_now().await;
-                delays.push(ready.elapsed());
-            }
-            delays
-        });
-        Self { stop, sampler }
-    }
-
-    async fn end(self) -> Vec<Duration> {
-        self.stop.cancel();
-        self.sampler.await.unwrap_or_default()
     }
 }

@@ -29,6 +29,7 @@ use tower_http::compression::CompressionLayer;
 use self::metrics::Exposition;
 pub use self::status_page::last_run_in_words;
 use crate::board::Board;
+use crate::vitals::Vitals;
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -41,8 +42,13 @@ pub struct Served {
 
 impl Served {
     /// Serves `board` of a program whose configuration, fit to be shown, was loaded at `configured_at`.
-    pub fn new(board: Arc<Board>, configuration: String, configured_at: Timestamp) -> Self {
-        let exposition = Exposition::new(Arc::clone(&board), configured_at);
+    pub fn new(
+        board: Arc<Board>,
+        vitals: Arc<Vitals>,
+        configuration: String,
+        configured_at: Timestamp,
+    ) -> Self {
+        let exposition = Exposition::new(Arc::clone(&board), vitals, configured_at);
         Self {
             board,
             exposition,

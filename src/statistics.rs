@@ -3,16 +3,17 @@
 //! Every formula is that of `vllm bench serve` and of the reference benchmark, so that numbers can be laid
 //! side by side. A run that does not count has no rates and no quantiles: they are absent, never 0.
 
+mod validity;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::closed_set::closed_set;
+pub use self::validity::InvalidReason;
+use self::validity::invalid_reasons;
 use crate::measurement::{Completion, FailureReason, FinishReason, RequestRecord, Run};
 use crate::sample::Sample;
-use crate::workload::{Expectation, Workload};
-
-/// The share of failed requests, in percent of those sent, up to which a run still counts.
-pub const TOLERATED_FAILURES_PERCENT: u64 = 5;
+use crate::traffic::ServerView;
+use crate::workload::Workload;
 
 /// What one run amounts to.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +35,11 @@ pub struct Summary {
     pub concurrency_utilization: Option<f64>,
     /// How late the prober itself was, in seconds; absent when it was not sampled.
     pub client_delay: Option<Distribution>,
+    /// Share of the run during which the measuring thread worked, or waited for a processor to; absent where
+    /// the system does not tell.
+    pub client_load_ratio: Option<f64>,
+    /// What the server's own metrics say of the run.
+    pub server: ServerView,
     /// Why the run does not count; empty when it does.
     pub invalid_reasons: Vec<InvalidReason>,
     /// Rates and quantiles; absent when the run does not count, or took no time at all.
@@ -44,6 +50,15 @@ impl Summary {
     /// Whether the run counts.
     pub fn is_valid(&self) -> bool {
         self.invalid_reasons.is_empty()
+    }
+
+    /// Prompt tokens that came from the prefix cache, of all: by the answers' own usage where they tell it, or
+    /// else by the server's counters.
+    pub fn prefix_cache_hit_ratio(&self) -> Option<f64> {
+        let prompt = self.tokens.prompt_total;
+        let told = self.tokens.cached_total.filter(|_| prompt > 0);
+        told.map(|cached| cached as f64 / prompt as f64)
+            .or(self.server.prefix_cache_hit_ratio)
     }
 }
 
@@ -117,17 +132,6 @@ impl From<&Sample> for Distribution {
     }
 }
 
-closed_set! {
-    /// Why a run does not count.
-    InvalidReason:
-    FailedRequests "failed_requests" "More than 5 % of the requests failed.",
-    Deadline "deadline" "The run's deadline passed before all its requests were sent and had ended.",
-    UnexpectedFinish "unexpected_finish" "A completed answer ended for another reason than its bound, such as stop.",
-    TokenCount "token_count" "A completed answer has more or fewer tokens than its bound.",
-    NoUsage "no_usage" "An answer carried no usage, so the run's tokens are unknown.",
-    NotRun "not_run" "No run came about: nothing could be sent, or the model to ask for is unknown.",
-}
-
 /// Summarises a run of `workload`.
 pub fn summarize(run: &Run, workload: &Workload) -> Summary {
     let mut failures = BTreeMap::new();
@@ -141,7 +145,10 @@ pub fn summarize(run: &Run, workload: &Workload) -> Summary {
     let wall = run.records.iter().map(|record| record.ended).max();
     let wall = wall.unwrap_or_default();
     let tokens = tokens(run);
-    let invalid_reasons = invalid_reasons(run, workload);
+    let client_delay = distribution(run.client_delays.iter().map(Duration::as_secs_f64));
+    let client_load_ratio = client_load_ratio(run, wall);
+    let server = ServerView::of(run, workload.max_tokens);
+    let invalid_reasons = invalid_reasons(run, workload, &server, client_delay, client_load_ratio);
     Summary {
         completed: finish_reasons.values().sum(),
         failed: failures.values().sum(),
@@ -150,12 +157,14 @@ pub fn summarize(run: &Run, workload: &Workload) -> Summary {
         wall,
         tokens,
         concurrency_utilization: concurrency_utilization(run, wall),
-        client_delay: distribution(run.client_delays.iter().map(Duration::as_secs_f64)),
+        client_delay,
+        client_load_ratio,
         figures: if invalid_reasons.is_empty() {
             figures(run, wall, tokens)
         } else {
             None
         },
+        server,
         invalid_reasons,
     }
 }
@@ -189,31 +198,10 @@ fn concurrency_utilization(run: &Run, wall: Duration) -> Option<f64> {
     (available > 0.0).then(|| in_flight.as_secs_f64() / available)
 }
 
-fn invalid_reasons(run: &Run, workload: &Workload) -> Vec<InvalidReason> {
-    let sent = run.records.len() as u64;
-    let failed = sent - completions(run).count() as u64;
-    let full_length = workload.expect == Expectation::FullLength;
-    let completed = completions(run);
-    let holds = |reason: &InvalidReason| {
-        match reason {
-        // In whole numbers: 5 % of 20 is exactly 1.
-        InvalidReason::FailedRequests => failed * 100 > sent * TOLERATED_FAILURES_PERCENT,
-        InvalidReason::Deadline => run.deadline_passed || sent < u64::from(run.planned.max(1)),
-        InvalidReason::UnexpectedFinish => {
-            full_length && completed.clone().any(|c| c.finish_reason != FinishReason::Length)
-        }
-        InvalidReason::TokenCount => {
-            full_length
-                && completed.clone().any(|c| c.completion_tokens != u64::from(workload.max_tokens))
-        }
-        // Without a run there is nothing to summarise.
-        InvalidReason::NotRun => false,
-        InvalidReason::NoUsage => run.records.iter().any(|record| {
-            matches!(&record.outcome, Err(error) if error.reason == FailureReason::NoUsage)
-        }),
-    }
-    };
-    InvalidReason::ALL.iter().copied().filter(holds).collect()
+fn client_load_ratio(run: &Run, wall: Duration) -> Option<f64> {
+    let had = run.client_cpu?;
+    let wall = wall.as_secs_f64();
+    (wall > 0.0).then(|| (had.used + had.waited).as_secs_f64() / wall)
 }
 
 fn figures(run: &Run, wall: Duration, tokens: Tokens) -> Option<Figures> {
@@ -264,74 +252,13 @@ fn distribution(readings: impl Iterator<Item = f64>) -> Option<Distribution> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::measurement::{Arrivals, Connections, RequestError, RunId};
+    use crate::measurement::fixture::{closed_loop, completion, reference};
 
     fn near(found: f64, expected: f64) -> bool {
         (found - expected).abs() <= 1e-9 * expected.abs().max(1.0)
-    }
-
-    /// A closed loop without gaps: each of `concurrency` lanes sends its next request at the instant its last
-    /// one ended. Answers have `tokens` tokens, the first after a tenth of the time.
-    fn closed_loop(concurrency: u32, times: &[Duration], tokens: u32) -> Run {
-        let mut free_at = vec![Duration::ZERO; concurrency as usize];
-        let records = times.iter().map(|time| {
-            let lane = free_at.iter_mut().min().unwrap();
-            let (sent, ended) = (*lane, *lane + *time);
-            *lane = ended;
-            let first = sent + *time / 10;
-            let outcome = Ok(Completion {
-                prompt_tokens: 110,
-                completion_tokens: u64::from(tokens),
-                cached_tokens: None,
-                finish_reason: FinishReason::Length,
-                arrivals: Some(Arrivals {
-                    first,
-                    first_content: None,
-                    last: ended,
-                    gaps: vec![ended - first],
-                }),
-                system_fingerprint: None,
-            });
-            RequestRecord {
-                sent,
-                ended,
-                outcome,
-            }
-        });
-        let records: Vec<RequestRecord> = records.collect();
-        Run {
-            id: RunId("0".to_owned()),
-            started_at: Timestamp::UNIX_EPOCH,
-            model: "m".to_owned(),
-            server_version: None,
-            planned: u32::try_from(times.len()).unwrap(),
-            concurrency,
-            records,
-            deadline_passed: false,
-            connections: Connections::default(),
-            client_delays: Vec::new(),
-            client_cpu: None,
-        }
-    }
-
-    /// The reference's shape: 64 requests of one second each, 16 in flight.
-    fn reference() -> (Run, Workload) {
-        let run = closed_loop(16, &[Duration::from_secs(1); 64], 256);
-        (run, Workload::reference("p"))
-    }
-
-    fn fail(records: &mut [RequestRecord], reason: FailureReason) {
-        for record in records {
-            record.outcome = Err(RequestError::new(reason, "why"));
-        }
-    }
-
-    fn completion(record: &mut RequestRecord) -> &mut Completion {
-        record.outcome.as_mut().unwrap()
     }
 
     #[test]
@@ -371,94 +298,6 @@ mod tests {
                 "{precision}"
             );
         }
-    }
-
-    #[test]
-    fn a_run_counts_or_says_why_not() {
-        use InvalidReason::{Deadline, FailedRequests, NoUsage, TokenCount, UnexpectedFinish};
-        type Change = fn(&mut Run);
-        let cases: [(&str, Change, &[InvalidReason]); 11] = [
-            ("nothing is wrong", |_| (), &[]),
-            (
-                "3 of 64 failed",
-                |run| fail(&mut run.records[..3], FailureReason::Http5xx),
-                &[],
-            ),
-            (
-                "4 of 64 failed",
-                |run| fail(&mut run.records[..4], FailureReason::Http5xx),
-                &[FailedRequests],
-            ),
-            (
-                "exactly 5 % failed",
-                |run| {
-                    (run.planned, run.records) = (20, run.records.split_off(44));
-                    fail(&mut run.records[0..=0], FailureReason::Connect);
-                },
-                &[],
-            ),
-            (
-                "all failed",
-                |run| fail(&mut run.records, FailureReason::Connect),
-                &[FailedRequests],
-            ),
-            (
-                "the deadline passed",
-                |run| run.deadline_passed = true,
-                &[Deadline],
-            ),
-            (
-                "one was never sent",
-                |run| drop(run.records.pop()),
-                &[Deadline],
-            ),
-            ("none was sent", |run| run.records.clear(), &[Deadline]),
-            (
-                "one stopped early",
-                |run| {
-                    let completion = completion(&mut run.records[5]);
-                    (completion.finish_reason, completion.completion_tokens) =
-                        (FinishReason::Stop, 200);
-                },
-                &[UnexpectedFinish, TokenCount],
-            ),
-            (
-                "one is a token short",
-                |run| completion(&mut run.records[5]).completion_tokens = 255,
-                &[TokenCount],
-            ),
-            (
-                "one has no usage",
-                |run| fail(&mut run.records[5..=5], FailureReason::NoUsage),
-                &[NoUsage],
-            ),
-        ];
-        for (what, change, expected) in cases {
-            let (mut run, workload) = reference();
-            change(&mut run);
-            let summary = summarize(&run, &workload);
-            assert_eq!(summary.invalid_reasons, expected, "{what}");
-            assert_eq!(summary.figures.is_some(), expected.is_empty(), "{what}");
-            assert_eq!(
-                (summary.completed + summary.failed) as usize,
-                run.records.len(),
-                "{what}"
-            );
-        }
-    }
-
-    #[test]
-    fn answers_of_any_length_count_when_the_workload_says_so() {
-        let (mut run, mut workload) = reference();
-        workload.expect = Expectation::AnyLength;
-        completion(&mut run.records[0]).finish_reason = FinishReason::Stop;
-        completion(&mut run.records[0]).completion_tokens = 1;
-        let summary = summarize(&run, &workload);
-        assert!(summary.is_valid());
-        let counts = BTreeMap::from([(FinishReason::Stop, 1), (FinishReason::Length, 63)]);
-        assert_eq!(summary.finish_reasons, counts);
-        // A single token has no time per output token.
-        assert_eq!(summary.figures.unwrap().tpot.unwrap().count, 63);
     }
 
     #[test]

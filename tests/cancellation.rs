@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use vllm_prober::runner::{self, RunError};
+use vllm_prober::runner::{self, Attempt, RunError};
 use vllm_prober::workload::Workload;
 
 #[path = "common/replay.rs"]
@@ -55,8 +55,10 @@ async fn a_stop_leaves_nothing_behind() {
             );
             let stop = CancellationToken::new();
             let run = tokio::spawn(runner::measure(
-                Arc::new(deployment(endpoint(&server.base_url()))),
-                Arc::new(workload),
+                Attempt::new(
+                    Arc::new(deployment(endpoint(&server.base_url()))),
+                    Arc::new(workload),
+                ),
                 Arc::default(),
                 stop.clone(),
             ));
@@ -87,8 +89,10 @@ async fn stopped_before_it_begins() {
     let stop = CancellationToken::new();
     stop.cancel();
     let outcome = runner::measure(
-        Arc::new(deployment(endpoint(&server.base_url()))),
-        Arc::new(workload(8, 64)),
+        Attempt::new(
+            Arc::new(deployment(endpoint(&server.base_url()))),
+            Arc::new(workload(8, 64)),
+        ),
         Arc::default(),
         stop,
     )

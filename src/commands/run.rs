@@ -16,7 +16,7 @@ use crate::deployment::{Deployment, Endpoint, SecretSource};
 use crate::guard::Guards;
 use crate::measurement::Run;
 use crate::report::{RunJson, table, vllm_bench};
-use crate::runner::{Progress, measure};
+use crate::runner::{Attempt, Progress, measure};
 use crate::statistics::{Summary, summarize};
 use crate::workload::{Expectation, Limits, PrefixCache, Workload};
 
@@ -137,13 +137,8 @@ async fn try_run(args: RunArgs) -> Result<u8, String> {
     let stop = signal::stop_token();
 
     let bar = progress_bar(&progress, &workload, stop.clone());
-    let measuring = measure(
-        Arc::clone(&deployment),
-        Arc::clone(&workload),
-        progress,
-        stop.clone(),
-    );
-    let run = measuring.await;
+    let attempt = Attempt::new(Arc::clone(&deployment), Arc::clone(&workload));
+    let run = measure(attempt, progress, stop.clone()).await;
     stop.cancel();
     let _ = bar.await;
     let run = run.map_err(|error| error.to_string())?;

@@ -71,6 +71,7 @@ pub fn text(deployment: &Deployment, workload: &Workload, run: &Run, summary: &S
         "kept in flight",
         share(summary.concurrency_utilization)
     );
+    server(&mut out, summary);
     if run.connections.reopened > 0 {
         let _ = writeln!(
             out,
@@ -83,6 +84,58 @@ pub fn text(deployment: &Deployment, workload: &Workload, run: &Run, summary: &S
         let _ = writeln!(out, "{:<26}{error}", "failed");
     }
     out
+}
+
+/// What the server's own metrics say of the run.
+fn server(out: &mut String, summary: &Summary) {
+    let view = &summary.server;
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(out, "{name:<26}{value}");
+    };
+    line("prefix cache hits", share(summary.prefix_cache_hit_ratio()));
+    if let Some(why) = &view.unobservable {
+        line("server's own metrics", format!("not to be had ({why})"));
+    }
+    if let Some(foreign) = view.foreign {
+        let peak = foreign.requests_peak.map_or_else(String::new, |peak| {
+            format!(", {peak:.0} requests of others at most")
+        });
+        line(
+            "tokens for others",
+            format!(
+                "{:.0} generated ({} of ours), {:.0} prompt{peak}",
+                foreign.tokens,
+                share(foreign.tokens_ratio),
+                foreign.prompt_tokens,
+            ),
+        );
+    }
+    if let Some(usage) = view.kv_cache_usage_peak {
+        line(
+            "KV cache",
+            format!(
+                "{} in use at most, {} preemptions",
+                share(Some(usage)),
+                view.preemptions.map_or_else(dash, |n| format!("{n:.0}")),
+            ),
+        );
+    }
+    if let Some(acceptance) = view.draft_acceptance_ratio {
+        line("draft tokens accepted", share(Some(acceptance)));
+    }
+    if summary.is_valid()
+        && let (Some(ttft), Some(e2e)) = (view.ttft_mean, view.e2e_latency_mean)
+    {
+        let queue = view.queue_time_mean.map_or_else(dash, seconds);
+        line(
+            "the server's own means",
+            format!(
+                "first token {}, queue {queue}, end to end {}",
+                seconds(ttft),
+                seconds(e2e)
+            ),
+        );
+    }
 }
 
 fn verdict(summary: &Summary) -> String {

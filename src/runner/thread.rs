@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::RunError;
-use crate::measurement::Run;
+use crate::measurement::{ProcessorTime, Run};
 
 /// Runs `replay` to its end on a new thread, or drops it when `stop` comes first, or when the caller
 /// goes away.
@@ -44,14 +44,15 @@ pub(super) async fn run(
     end.await.unwrap_or_else(|_| Err(failed(&"it panicked")))
 }
 
-/// Processor time of the calling thread so far; `None` where there is no Linux `/proc`.
-pub(super) fn cpu_time() -> Option<Duration> {
+/// What the calling thread has had of its processor so far; `None` where there is no Linux `/proc`.
+pub(super) fn processor_time() -> Option<ProcessorTime> {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    stat.split_whitespace()
-        .next()?
-        .parse()
-        .ok()
-        .map(Duration::from_nanos)
+    let mut nanoseconds = stat.split_whitespace().map(str::parse);
+    let mut next = || Some(Duration::from_nanos(nanoseconds.next()?.ok()?));
+    Some(ProcessorTime {
+        used: next()?,
+        waited: next()?,
+    })
 }
 
 #[cfg(test)]

@@ -13,14 +13,17 @@ use prometheus::{Encoder, Gauge, Opts, Registry, TextEncoder};
 use tokio::time::Instant;
 
 use self::catalogue::{
-    COUNTERS, DEPLOYMENT_INFO, FINISH_REASON, GAUGES, HISTOGRAMS, REASON_COUNTERS, RUN_INVALID,
-    Reading, SUMMARIES, unix,
+    COUNTERS, DEPLOYMENT_INFO, DEPLOYMENT_STATE, EVENT_LOOP_LAG, FINISH_REASON, GAUGES, HISTOGRAMS,
+    OPEN_SOCKETS, REASON_COUNTERS, RUN_INVALID, Reading, SERVER_START, SUMMARIES, unix,
 };
 use self::family::{Family, Labels};
 use crate::board::{Board, ProbeStatus, Snapshot};
+use crate::condition::DeploymentState;
 use crate::deployment::Deployment;
 use crate::measurement::FinishReason;
-use crate::statistics::InvalidReason;
+use crate::statistics::{Distribution, InvalidReason};
+use crate::totals::SumAndCount;
+use crate::vitals::{Vitals, open_sockets};
 
 /// The media type of the exposition.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -34,7 +37,7 @@ pub struct Exposition {
 
 impl Exposition {
     /// An exposition of `board`, by a program whose configuration was loaded at `configured_at`.
-    pub fn new(board: Arc<Board>, configured_at: Timestamp) -> Self {
+    pub fn new(board: Arc<Board>, vitals: Arc<Vitals>, configured_at: Timestamp) -> Self {
         let registry = Registry::new();
         let gauge = |name: &str, help: &str, labels: &[(&str, &str)], value: f64| {
             let labels = labels
@@ -85,6 +88,9 @@ impl Exposition {
         registry
             .register(Box::new(BoardCollector::new(board)))
             .expect("every name is registered once");
+        registry
+            .register(Box::new(VitalsCollector::new(vitals)))
+            .expect("every name is registered once");
         Self {
             registry,
             scrape_duration,
@@ -100,6 +106,42 @@ impl Exposition {
             .expect("writing to memory does not fail");
         self.scrape_duration.set(start.elapsed().as_secs_f64());
         text
+    }
+}
+
+/// Collects what the prober knows of its own health.
+struct VitalsCollector {
+    vitals: Arc<Vitals>,
+    descs: [Desc; 2],
+}
+
+impl VitalsCollector {
+    fn new(vitals: Arc<Vitals>) -> Self {
+        let descs = [EVENT_LOOP_LAG, OPEN_SOCKETS].map(|(name, help)| Family::desc(name, help));
+        Self { vitals, descs }
+    }
+}
+
+impl Collector for VitalsCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let lag = self.vitals.lag();
+        let recent = lag.recent().as_ref().map(Distribution::from);
+        let all = SumAndCount {
+            sum: lag.sum,
+            count: lag.count,
+        };
+        let mut lags = Family::summary(EVENT_LOOP_LAG.0, EVENT_LOOP_LAG.1);
+        lags.quantiles(&[], recent.as_ref(), all);
+        let mut sockets = Family::gauge(OPEN_SOCKETS.0, OPEN_SOCKETS.1);
+        sockets.value(&[], open_sockets().map(|count| count as f64));
+        [lags, sockets]
+            .into_iter()
+            .filter_map(Family::done)
+            .collect()
     }
 }
 
@@ -120,7 +162,13 @@ impl BoardCollector {
             .map(|metric| (metric.name, metric.help));
         let summaries = SUMMARIES.iter().map(|metric| (metric.name, metric.help));
         let histograms = HISTOGRAMS.iter().map(|metric| (metric.name, metric.help));
-        let others = [RUN_INVALID, FINISH_REASON, DEPLOYMENT_INFO];
+        let others = [
+            RUN_INVALID,
+            FINISH_REASON,
+            DEPLOYMENT_INFO,
+            DEPLOYMENT_STATE,
+            SERVER_START,
+        ];
         let all = ones
             .chain(reasons)
             .chain(summaries)
@@ -223,6 +271,8 @@ fn families(snapshot: &Snapshot, now: Timestamp) -> Vec<MetricFamily> {
             &finish_reasons,
         ),
         deployment_info(&snapshot.probes),
+        deployment_state(snapshot, now),
+        server_start(snapshot),
     ];
     gauges
         .chain(counters)
@@ -270,7 +320,7 @@ fn finish_reasons(family: &mut Family, of: Reading<'_>, labels: Labels<'_>) {
 /// One series for each deployment: what it is, from the configuration and from what its server tells.
 fn deployment_info(probes: &[Arc<ProbeStatus>]) -> Option<MetricFamily> {
     let mut family = Family::gauge(DEPLOYMENT_INFO.0, DEPLOYMENT_INFO.1);
-    for same in probes.chunk_by(|a, b| a.deployment.name == b.deployment.name) {
+    for same in of_each_deployment(probes) {
         let latest = same
             .iter()
             .max_by_key(|probe| probe.last.as_ref().map(|last| last.ended_at));
@@ -308,6 +358,35 @@ fn deployment_info(probes: &[Arc<ProbeStatus>]) -> Option<MetricFamily> {
         family.value(&labels, Some(1.0));
     }
     family.done()
+}
+
+/// One series for each state of each deployment.
+fn deployment_state(snapshot: &Snapshot, now: Timestamp) -> Option<MetricFamily> {
+    let mut family = Family::gauge(DEPLOYMENT_STATE.0, DEPLOYMENT_STATE.1);
+    for same in of_each_deployment(&snapshot.probes) {
+        let current = snapshot.state(same, now);
+        for state in DeploymentState::ALL {
+            let labels = [
+                ("deployment", same[0].deployment.name.as_str()),
+                ("state", state.label()),
+            ];
+            family.value(&labels, Some(f64::from(u8::from(*state == current))));
+        }
+    }
+    family.done()
+}
+
+fn server_start(snapshot: &Snapshot) -> Option<MetricFamily> {
+    let mut family = Family::gauge(SERVER_START.0, SERVER_START.1);
+    for (name, status) in &snapshot.deployments {
+        family.value(&[("deployment", name.as_str())], status.process_start);
+    }
+    family.done()
+}
+
+/// The probes of each deployment, which stand next to each other.
+fn of_each_deployment(probes: &[Arc<ProbeStatus>]) -> impl Iterator<Item = &[Arc<ProbeStatus>]> {
+    probes.chunk_by(|a, b| a.deployment.name == b.deployment.name)
 }
 
 #[cfg(test)]
@@ -404,6 +483,8 @@ mod tests {
             connections: Connections::default(),
             client_delays: vec![Duration::from_micros(20)],
             client_cpu: None,
+            observation: Default::default(),
+            given_up: None,
         }
     }
 
@@ -417,6 +498,7 @@ mod tests {
         let snapshot = Snapshot {
             stale_after: 3,
             probes: probes.into_iter().map(Arc::new).collect(),
+            deployments: Default::default(),
         };
         let mut text = Vec::new();
         let mut families = families(&snapshot, now);
@@ -511,7 +593,9 @@ mod tests {
             Arc::new(Board::new(Snapshot {
                 stale_after: 3,
                 probes: vec![Arc::new(ran("a", 0))],
+                deployments: Default::default(),
             })),
+            Arc::default(),
             at(0),
         );
         let text = String::from_utf8(shown.text()).unwrap();

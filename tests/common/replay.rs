@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use vllm_prober::deployment::{Deployment, Endpoint};
+use vllm_prober::deployment::{Deployment, Endpoint, MetricsSource};
 use vllm_prober::measurement::Run;
-use vllm_prober::runner::{self, RunError};
+use vllm_prober::runner::{self, Attempt, RunError};
 use vllm_prober::workload::{Limits, Workload};
 
 use crate::scripted::TOKENS;
@@ -20,6 +20,8 @@ pub(crate) fn endpoint(base_url: &str) -> Endpoint {
 pub(crate) fn deployment(endpoint: Endpoint) -> Deployment {
     Deployment {
         model: Some("m".to_owned()),
+        // What a scripted server is asked for is counted.
+        metrics: MetricsSource::Off,
         ..Deployment::new("scripted", endpoint)
     }
 }
@@ -50,8 +52,7 @@ pub(crate) fn measure(endpoint: Endpoint, workload: Workload) -> Result<Run, Run
         .build()
         .expect("a runtime");
     runtime.block_on(runner::measure(
-        Arc::new(deployment(endpoint)),
-        Arc::new(workload),
+        Attempt::new(Arc::new(deployment(endpoint)), Arc::new(workload)),
         Arc::default(),
         CancellationToken::new(),
     ))

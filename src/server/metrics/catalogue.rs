@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use crate::board::{LastRun, ProbeStatus};
-use crate::statistics::{Distribution, Figures};
+use crate::statistics::{Distribution, Figures, InvalidReason, Summary};
 use crate::totals::{Histogram, Histograms, SumAndCount, Totals};
 
 /// Where a value comes from: a probe, and its last run unless that is stale.
@@ -17,7 +17,17 @@ pub(super) struct Reading<'a> {
 impl<'a> Reading<'a> {
     /// The figures of the last run. A run that does not count has none, and older ones are not repeated.
     pub(super) fn figures(self) -> Option<&'a Figures> {
-        self.current?.outcome.summary()?.figures.as_ref()
+        self.summary()?.figures.as_ref()
+    }
+
+    /// What the last run amounts to, whether it counts or not.
+    pub(super) fn summary(self) -> Option<&'a Summary> {
+        self.current?.outcome.summary()
+    }
+
+    /// The same, of a run that counts.
+    pub(super) fn valid_summary(self) -> Option<&'a Summary> {
+        self.summary().filter(|summary| summary.is_valid())
     }
 }
 
@@ -59,7 +69,7 @@ pub(super) const GAUGES: &[One] = &[
     One {
         name: "run_duration_seconds",
         help: "Wall time W of the last finished run, from before its first dispatch to the end of its last answer; of an invalid run too. Cached from a scheduled run, not taken at scrape time.",
-        value: |of| Some(of.current?.outcome.summary()?.wall.as_secs_f64()),
+        value: |of| Some(of.summary()?.wall.as_secs_f64()),
     },
     One {
         name: "run_requests_per_second",
@@ -90,13 +100,56 @@ pub(super) const GAUGES: &[One] = &[
     },
     One {
         name: "run_concurrency_utilization_ratio",
-        help: of_last_run!(
-            "Time that requests were in flight, divided by wall time and concurrency: 1 when the prober kept the full concurrency in flight."
-        ),
+        help: "Time that requests were in flight, divided by wall time and concurrency: 1 when the prober kept the full concurrency in flight. Of the last finished run, valid or not; cached from a scheduled run, not taken at scrape time.",
+        value: |of| of.summary()?.concurrency_utilization,
+    },
+    One {
+        name: "run_client_load_ratio",
+        help: "Share of the last finished run during which the prober's measuring thread worked, or waited for a processor to: near 1 the prober was the bottleneck. Cached from a scheduled run, not taken at scrape time.",
+        value: |of| of.summary()?.client_load_ratio,
+    },
+    One {
+        name: "contention_observable",
+        help: "1 if the server's own metrics told the last finished run's tokens from those of others, 0 if not.",
+        value: |of| Some(flag(of.summary()?.server.is_observable())),
+    },
+    One {
+        name: "run_foreign_tokens_ratio",
+        help: "Tokens that the server generated for others during the last finished run, for each one of the run's own. Cached from a scheduled run, not taken at scrape time; absent when the server's metrics do not tell.",
+        value: |of| of.summary()?.server.foreign?.tokens_ratio,
+    },
+    One {
+        name: "run_contaminated",
+        help: "1 if the server did more for others during the last finished run than the run may be beside, 0 if not. Absent when the server's metrics do not tell.",
         value: |of| {
-            of.figures()
-                .and(of.current?.outcome.summary()?.concurrency_utilization)
+            let summary = of.summary()?;
+            let contaminated = summary
+                .invalid_reasons
+                .contains(&InvalidReason::Contaminated);
+            summary.server.is_observable().then(|| flag(contaminated))
         },
+    },
+    One {
+        name: "run_prefix_cache_hit_ratio",
+        help: "Prompt tokens that the server found in its prefix cache, of those of the last finished run. Cached from a scheduled run, not taken at scrape time; absent when the server does not tell, or others sent prompts meanwhile.",
+        value: |of| of.summary()?.prefix_cache_hit_ratio(),
+    },
+    One {
+        name: "run_server_time_to_first_token_seconds_mean",
+        help: of_last_run!(
+            "Mean time to first token by the server's own metrics; ours is longer by the network and the front end."
+        ),
+        value: |of| of.valid_summary()?.server.ttft_mean,
+    },
+    One {
+        name: "run_server_queue_time_seconds_mean",
+        help: of_last_run!("Mean time in the server's queue by its own metrics."),
+        value: |of| of.valid_summary()?.server.queue_time_mean,
+    },
+    One {
+        name: "run_server_e2e_latency_seconds_mean",
+        help: of_last_run!("Mean end-to-end latency by the server's own metrics."),
+        value: |of| of.valid_summary()?.server.e2e_latency_mean,
     },
     One {
         name: "interval_seconds",
@@ -259,7 +312,7 @@ pub(super) const SUMMARIES: &[OfRun] = &[
     OfRun {
         name: "run_client_delay_seconds",
         help: "How long ready work waited on the prober's measuring thread, sampled through the run: the delay that the prober itself adds. Quantiles of the last run; sum and count accumulate over the finished runs.",
-        last: |of| of.current?.outcome.summary()?.client_delay,
+        last: |of| of.summary()?.client_delay,
         all: |totals| totals.client_delay,
     },
 ];
@@ -302,6 +355,24 @@ pub(super) const FINISH_REASON: (&str, &str) = (
 pub(super) const DEPLOYMENT_INFO: (&str, &str) = (
     "deployment_info",
     "1. What the deployment is: labels from the configuration, and the version that its server tells. Join with * on (deployment) group_left (...).",
+);
+
+pub(super) const DEPLOYMENT_STATE: (&str, &str) = (
+    "deployment_state",
+    "1 for the state that the deployment is in, 0 for the others: from what its last run met, its own word about its health and its token counters.",
+);
+pub(super) const SERVER_START: (&str, &str) = (
+    "server_start_time_seconds",
+    "Unix time at which the server's process started, as its own metrics last told.",
+);
+
+pub(super) const EVENT_LOOP_LAG: (&str, &str) = (
+    "event_loop_lag_seconds",
+    "How late the loop that schedules, serves and reads the servers' metrics got its turn; measuring has threads of its own. Quantiles of the last minute; sum and count since the start.",
+);
+pub(super) const OPEN_SOCKETS: (&str, &str) = (
+    "open_sockets",
+    "Sockets that the exporter holds open: connections to deployments and from scrapers, and what it listens on.",
 );
 
 pub(super) fn unix(at: Timestamp) -> f64 {

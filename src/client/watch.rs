@@ -1,0 +1,148 @@
+//! Looks at a server from beside a run: its own metrics, and whether it says that it is well.
+//!
+//! None of this happens on the measuring thread. A page may take a while to come and to be read, and a chunk
+//! that arrives meanwhile must be stamped at once: so the requests of a watch run where it was made.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use reqwest::Url;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use super::connection::{self, ClientError, ConnectLog};
+use super::failure::classify;
+use super::page::PageReader;
+use crate::deployment::{Deployment, MetricsSource};
+use crate::measurement::{FailureReason, RequestError};
+use crate::observation::Health;
+use crate::reading::Reading;
+
+/// How long a look may take, from its request to the end of the page.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The most bytes of a page that are read: a hundred times what one engine has to say.
+const PAGE_BYTES: u64 = 8 << 20;
+
+/// Someone who looks at one deployment.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    /// For the server's own addresses, with its token.
+    http: reqwest::Client,
+    /// The page, and the client that may ask for it; absent when there is none to be read.
+    metrics: Option<(reqwest::Client, Url)>,
+    health: Url,
+    runtime: Handle,
+}
+
+impl Watch {
+    /// A watch on `deployment` whose requests run on the runtime that it is made on.
+    ///
+    /// # Errors
+    /// When the token or the CA file cannot be used.
+    pub fn new(deployment: &Deployment) -> Result<Self, ClientError> {
+        let endpoint = &deployment.endpoint;
+        let http = |endpoint| connection::http(endpoint, LOOK_TIMEOUT, ConnectLog::default());
+        let own = http(endpoint)?;
+        let metrics = match &deployment.metrics {
+            MetricsSource::Own => Some((own.clone(), endpoint.url("/metrics"))),
+            MetricsSource::At(url) => {
+                // Another address gets nothing of what lets us in at this one.
+                let mut elsewhere = endpoint.clone();
+                elsewhere.bearer_token = None;
+                Some((http(&elsewhere)?, url.clone()))
+            }
+            MetricsSource::Off => None,
+        };
+        Ok(Self {
+            http: own,
+            metrics,
+            health: endpoint.url("/health"),
+            runtime: Handle::current(),
+        })
+    }
+
+    /// A watch that does not look at the metrics any more.
+    pub fn without_metrics(mut self) -> Self {
+        self.metrics = None;
+        self
+    }
+
+    /// Reads the server's own metrics; `None` when there are none to be read.
+    ///
+    /// # Errors
+    /// When the page does not come in time, is too large, or has nothing of vLLM's on it.
+    pub async fn read(&self) -> Option<Result<Reading, RequestError>> {
+        let (http, url) = self.metrics.clone()?;
+        let reading = self.runtime.spawn(async move {
+            let late = |_| RequestError::new(FailureReason::TimeoutTotal, "the page did not end");
+            timeout(LOOK_TIMEOUT, page(&http, url))
+                .await
+                .map_err(late)?
+        });
+        let ended = |error: tokio::task::JoinError| {
+            RequestError::new(FailureReason::Cancelled, error.to_string())
+        };
+        Some(reading.await.unwrap_or_else(|error| Err(ended(error))))
+    }
+
+    /// Asks the server whether it is well.
+    pub async fn health(&self) -> Health {
+        let request = self.http.get(self.health.clone());
+        let asking = self
+            .runtime
+            .spawn(async move { timeout(LOOK_TIMEOUT, request.send()).await });
+        match asking.await {
+            Ok(Ok(Ok(answer))) if answer.status().is_success() => Health::Good,
+            Ok(Ok(Ok(answer))) => Health::Bad(answer.status().as_u16()),
+            _ => Health::Silent,
+        }
+    }
+
+    /// Where its requests run.
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+}
+
+async fn page(http: &reqwest::Client, url: Url) -> Result<Reading, RequestError> {
+    let request = http.get(url).send();
+    let mut response = request.await.map_err(|error| classify(&error, false))?;
+    let status = response.status();
+    if !status.is_success() {
+        return Err(super::status_error(status, b""));
+    }
+    let mut reader = PageReader::default();
+    let mut left = PAGE_BYTES;
+    while let Some(bytes) = response
+        .chunk()
+        .await
+        .map_err(|error| classify(&error, true))?
+    {
+        left = left
+            .checked_sub(bytes.len() as u64)
+            .ok_or_else(|| super::too_large(PAGE_BYTES))?;
+        reader.feed(&bytes);
+    }
+    reader.finish().ok_or_else(|| {
+        RequestError::new(FailureReason::NoTokens, "the page holds no metrics of vLLM")
+    })
+}
+
+/// When the last token arrived, for those who watch from other threads. Cloning gives another hand on it.
+#[derive(Clone, Debug, Default)]
+pub struct Heard(Arc<AtomicU64>);
+
+impl Heard {
+    /// Notes that a token came. For the measuring thread: one plain store.
+    pub(super) fn token(&self, at: Duration) {
+        let nanoseconds = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
+        self.0.store(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// Changes whenever a token has come.
+    pub fn mark(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,65 @@
+//! What the log says of runs and deployments: a line for each run, one for each reason of failure, and one
+//! whenever a deployment's state changes.
+
+use tracing::{info, warn};
+
+use crate::condition::{Condition, DeploymentState};
+use crate::deployment::Deployment;
+use crate::measurement::{RequestError, Run};
+use crate::statistics::Summary;
+use crate::workload::Workload;
+
+/// One line for each run with its figures, and one for each reason for which its requests failed.
+pub(super) fn run(deployment: &Deployment, workload: &Workload, run: &Run, summary: &Summary) {
+    let figures = summary.figures.as_ref();
+    info!(
+        deployment = %deployment.name,
+        workload = %workload.name,
+        run_id = %run.id,
+        valid = summary.is_valid(),
+        invalid_reasons = summary.invalid_reasons.iter().map(|reason| reason.label()).collect::<Vec<_>>().join(","),
+        completed = summary.completed,
+        failed = summary.failed,
+        wall_seconds = summary.wall.as_secs_f64(),
+        qps = figures.map(|figures| figures.qps),
+        prompt_tps = figures.map(|figures| figures.prompt_tps),
+        decode_tps = figures.map(|figures| figures.decode_tps),
+        latency_p50_seconds = figures.map(|figures| figures.latency.p50),
+        latency_p95_seconds = figures.map(|figures| figures.latency.p95),
+        foreign_tokens_ratio = summary.server.foreign.and_then(|foreign| foreign.tokens_ratio),
+        prefix_cache_hit_ratio = summary.prefix_cache_hit_ratio(),
+        ttft_p50_seconds = figures.and_then(|figures| figures.ttft).map(|ttft| ttft.p50),
+        "run finished"
+    );
+    for (reason, count) in &summary.failures {
+        let of_this_reason = |error: &&RequestError| error.reason == *reason;
+        let first = run
+            .records
+            .iter()
+            .filter_map(|record| record.outcome.as_ref().err())
+            .find(of_this_reason);
+        warn!(
+            deployment = %deployment.name,
+            workload = %workload.name,
+            run_id = %run.id,
+            reason = reason.label(),
+            count,
+            first = first.map(|error| error.detail.as_str()),
+            "requests failed"
+        );
+    }
+}
+
+/// A transition from one state to another, with what speaks for the new one.
+pub(super) fn transition(deployment: &Deployment, from: Option<DeploymentState>, to: &Condition) {
+    let Condition { state, evidence } = to;
+    let from = from.unwrap_or(DeploymentState::Unknown).label();
+    match state {
+        DeploymentState::Ok | DeploymentState::Asleep => {
+            info!(deployment = %deployment.name, from, to = state.label(), evidence, "deployment changed state");
+        }
+        _ => {
+            warn!(deployment = %deployment.name, from, to = state.label(), evidence, "deployment changed state");
+        }
+    }
+}
