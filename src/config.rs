@@ -18,6 +18,7 @@ pub use self::probes::Probe;
 use self::deployments::{Definitions, ReadDeployment, read_deployments};
 use self::document::Node;
 use self::field::Field;
+use self::global::{ReadGlobal, read_global};
 use self::named::Named;
 use self::notes::Notes;
 use self::section::Section;
@@ -25,18 +26,22 @@ use self::source::Source;
 
 mod addresses;
 mod auths;
+mod budgets;
 mod deployments;
 mod document;
+mod extra_body;
 mod feasibility;
 mod field;
 pub(crate) mod finding;
 mod global;
+mod guards;
 mod likeness;
 mod named;
 mod notes;
 mod probes;
 mod section;
 mod source;
+mod validity;
 mod values;
 mod workloads;
 
@@ -113,9 +118,13 @@ fn read(
         return (Global::default(), Vec::new(), Vec::new());
     }
     let section = Section::of(&root, FIELDS);
-    let (global, defaults) = section
+    let ReadGlobal {
+        global,
+        defaults,
+        budget,
+    } = section
         .get("global")
-        .map(|field| global::read_global(&field))
+        .map(|field| read_global(&field))
         .unwrap_or_default();
     let auths = section
         .get("auths")
@@ -142,6 +151,7 @@ fn read(
         .map(|field| read_deployments(&field, &definitions))
         .unwrap_or_default();
     feasibility::warn_if_overcommitted(&deployments, &global);
+    feasibility::warn_if_over_budget(&deployments, &budget);
     let deployments = deployments
         .into_iter()
         .map(ProbedDeployment::from)
@@ -172,6 +182,9 @@ mod tests {
             auths::FIELDS,
             workloads::FIELDS,
             workloads::TIMEOUT_FIELDS,
+            validity::FIELDS,
+            guards::FIELDS,
+            budgets::FIELDS,
             deployments::FIELDS,
             deployments::ENVIRONMENT_FIELDS,
             probes::FIELDS,

@@ -175,8 +175,12 @@ impl Workload {
     /// Whether a run is a mere sign of life: one request in flight and few tokens. Light runs take no
     /// place among the bursts that `max_concurrent_runs` counts.
     pub fn is_light(&self) -> bool {
-        let requests = u64::from(self.requests) + u64::from(self.warmup);
-        self.concurrency == 1 && requests * u64::from(self.max_tokens) <= LIGHT_TOKENS
+        self.concurrency == 1 && self.most_tokens() <= LIGHT_TOKENS
+    }
+
+    /// The most tokens that the answers of a run can have together, those to the warm-up included.
+    pub fn most_tokens(&self) -> u64 {
+        (u64::from(self.requests) + u64::from(self.warmup)) * u64::from(self.max_tokens)
     }
 
     /// The identity of what is replayed. Equal ids make runs comparable; names and limits do not enter.

@@ -7,12 +7,16 @@ use std::fmt::Write as _;
 use std::fs;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
+use vllm_prober::budget::Budget;
 use vllm_prober::config::{Config, Mistakes, Severity};
-use vllm_prober::deployment::SecretSource;
+use vllm_prober::deployment::{MetricsSource, SecretSource};
+use vllm_prober::guard::Guards;
+use vllm_prober::validity::Validity;
 use vllm_prober::workload::{Expectation, PrefixCache};
 
 /// What `check` would print of `path`.
@@ -193,6 +197,12 @@ fn what_the_full_example_switches_off_can_be_switched_on() {
     assert!(endpoint.ca_file.is_some() && endpoint.proxy.is_some());
     assert_eq!(config.global.buckets.e2e, [1.0, 2.0, 5.0, 10.0, 20.0, 60.0]);
     assert_eq!(config.workloads[0].min_tokens, Some(256));
+    assert_eq!(config.workloads[0].priority, Some(10));
+    assert_eq!(config.workloads[0].extra_body["seed"], 42);
+    assert!(config.global.budget.tokens_per_day.is_some());
+    let deployment = &config.deployments[0].deployment;
+    assert!(deployment.budget.tokens_per_day.is_some() && deployment.budget.duty_cycle.is_some());
+    assert!(matches!(&deployment.metrics, MetricsSource::At(url) if url.path() == "/metrics"));
 }
 
 #[test]
@@ -203,6 +213,12 @@ fn values_shown_as_defaults_are_the_defaults() {
     assert_eq!(full.workloads[0].id(), minimal.workloads[0].id());
     assert_eq!(full.workloads[0].limits, minimal.workloads[0].limits);
     assert_eq!(full.workloads[0].expect, minimal.workloads[0].expect);
+    assert_eq!(full.workloads[0].validity, minimal.workloads[0].validity);
+    let [full, minimal] =
+        [full, minimal].map(|config| Arc::clone(&config.deployments[0].deployment));
+    assert_eq!(full.guards, minimal.guards);
+    assert_eq!(full.budget, minimal.budget);
+    assert_eq!(full.metrics, minimal.metrics);
 }
 
 #[test]
@@ -277,6 +293,68 @@ fn anchors_and_merges_share_what_deployments_have_in_common() {
     assert_eq!(second.deployment.environment["cuda"], "12.10");
     assert_eq!(config.workloads[1].requests, 32);
     assert_eq!(config.workloads[1].prefix_cache, PrefixCache::Cold);
+}
+
+#[test]
+fn guards_budgets_and_validity_come_to_what_is_written_and_else_to_the_defaults() {
+    let config = Config::load(Path::new(
+        "tests/testdata/config/good_guards_budgets_and_validity.yaml",
+    ))
+    .unwrap();
+    let [first, second] = config.deployments.as_slice() else {
+        panic!("{:?}", config.deployments);
+    };
+    let of_all = Guards {
+        max_foreign_requests: Some(3),
+        wedged_after: Duration::from_secs(10),
+        ..Guards::default()
+    };
+    assert_eq!(second.deployment.guards, of_all);
+    // A deployment overrides the fields that it names, and no others.
+    let own = Guards {
+        max_foreign_requests: None,
+        max_kv_cache_usage: Some(1.0),
+        abort_above_waiting: Some(0),
+        ..of_all
+    };
+    assert_eq!(first.deployment.guards, own);
+
+    let tokens = |tokens| Budget {
+        tokens_per_day: Some(tokens),
+        duty_cycle: None,
+    };
+    assert_eq!(config.global.budget, tokens(10_000_000));
+    assert_eq!(second.deployment.budget, Budget::default());
+    let own = Budget {
+        duty_cycle: Some(0.2),
+        ..tokens(4_000_000)
+    };
+    assert_eq!(first.deployment.budget, own);
+
+    let at = "http://gpu-host:9000/vllm/metrics/".parse().unwrap();
+    assert_eq!(first.deployment.metrics, MetricsSource::At(at));
+    assert_eq!(second.deployment.metrics, MetricsSource::Off);
+
+    let [reference, canary] = config.workloads.as_slice() else {
+        panic!("{:?}", config.workloads);
+    };
+    assert_eq!(reference.priority, Some(-1));
+    assert_eq!(
+        serde_json::Value::Object(reference.extra_body.clone()),
+        serde_json::json!({"seed": 7, "logit_bias": {"50256": -100}, "stop": [], "user": null})
+    );
+    let validity = Validity {
+        max_failed_ratio: 0.0,
+        max_foreign_tokens_ratio: None,
+        max_client_delay: Duration::from_millis(50),
+        ..Validity::default()
+    };
+    assert_eq!(reference.validity, validity);
+    let validity = Validity {
+        max_foreign_prompt_ratio: Some(2.0),
+        ..Validity::of_light_run()
+    };
+    assert_eq!(canary.validity, validity);
 }
 
 #[test]

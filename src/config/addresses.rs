@@ -3,6 +3,7 @@
 use url::{Host, Url};
 
 use super::source::Fault;
+use crate::deployment::MetricsSource;
 
 /// The root of a server: `http` or `https`, a host, and at most a path.
 pub(super) fn base_url(text: &str) -> Result<Url, Fault> {
@@ -21,6 +22,20 @@ pub(super) fn base_url(text: &str) -> Result<Url, Fault> {
         ));
     }
     Ok(url)
+}
+
+/// Where a server's own metrics are read: an address with its path as written, or `off`.
+pub(super) fn metrics_url(text: &str) -> Result<MetricsSource, Fault> {
+    if text == "off" {
+        return Ok(MetricsSource::Off);
+    }
+    if !text.contains(':') {
+        return Err(Fault::new(
+            format!("`{text}` is no URL"),
+            "write one in full, as in `http://gpu-host:8000/metrics`, or `off` if there are no metrics to read",
+        ));
+    }
+    http_url(text, "http://gpu-host:8000/metrics").map(MetricsSource::At)
 }
 
 /// The address of a proxy: `http` or `https`, a host, and nothing after it.
@@ -116,6 +131,29 @@ mod tests {
                 .message
                 .contains("pw")
         );
+    }
+
+    #[test]
+    fn the_path_of_a_metrics_url_is_kept_as_written() {
+        for text in [
+            "http://gw:9000/",
+            "https://gw/team-a/v1/metrics",
+            "http://gw/m/",
+        ] {
+            let at = MetricsSource::At(Url::parse(text).unwrap());
+            assert_eq!(metrics_url(text), Ok(at), "{text}");
+        }
+        assert_eq!(metrics_url("off"), Ok(MetricsSource::Off));
+        for text in [
+            "on",
+            "",
+            "/metrics",
+            "gw:9000/metrics",
+            "http://gw/?x=1",
+            "http://me@gw",
+        ] {
+            assert!(metrics_url(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -8,14 +8,17 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use url::Url;
 
+use super::budgets::{ReadBudget, read_budget};
 use super::field::Field;
-use super::global::ProbeDefaults;
+use super::global::Defaults;
+use super::guards::{read_guards, warn_if_blind};
 use super::named::Named;
 use super::probes::{ReadProbe, read_probes};
 use super::section::Section;
 use super::source::{Fault, read_text};
 use super::{addresses, values};
-use crate::deployment::{Deployment, Endpoint, Lane, SecretSource};
+use crate::deployment::{Deployment, Endpoint, Lane, MetricsSource, SecretSource};
+use crate::guard::Guards;
 use crate::workload::Workload;
 
 pub(super) const FIELDS: &[&str] = &[
@@ -30,6 +33,9 @@ pub(super) const FIELDS: &[&str] = &[
     "proxy_url",
     "environment",
     "labels",
+    "metrics_url",
+    "guards",
+    "budget",
     "probes",
 ];
 pub(super) const ENVIRONMENT_FIELDS: &[&str] = &[
@@ -48,7 +54,7 @@ const CERTIFICATE_BYTES: u64 = 4 << 20;
 pub(super) struct Definitions<'a> {
     pub(super) auths: &'a Named<SecretSource>,
     pub(super) workloads: &'a Named<Arc<Workload>>,
-    pub(super) defaults: &'a ProbeDefaults,
+    pub(super) defaults: &'a Defaults,
     pub(super) directory: &'a Path,
 }
 
@@ -56,6 +62,8 @@ pub(super) struct Definitions<'a> {
 pub(super) struct ReadDeployment<'a> {
     pub(super) deployment: Deployment,
     pub(super) probes: Vec<ReadProbe<'a>>,
+    /// Its own budget, with its places.
+    pub(super) budget: ReadBudget<'a>,
 }
 
 pub(super) fn read_deployments<'a>(
@@ -93,6 +101,15 @@ fn read_deployment<'a>(
         .get("environment")
         .map(|field| read_environment(&field));
     let labels = section.get("labels").map(|field| read_labels(&field));
+    let metrics = section
+        .get("metrics_url")
+        .and_then(|field| field.parsed(addresses::metrics_url))
+        .unwrap_or_default();
+    let guards = read_own_guards(&section, &metrics, definitions.defaults.guards);
+    let budget = section
+        .get("budget")
+        .map(|field| read_budget(&field))
+        .unwrap_or_default();
     let probes = section
         .require("probes", "[{ workload: reference, every: 15m }]")
         .map(|field| {
@@ -119,10 +136,25 @@ fn read_deployment<'a>(
             precision,
             environment: environment.unwrap_or_default(),
             labels: labels.unwrap_or_default(),
+            metrics,
+            guards,
+            budget: budget.budget(),
             ..Deployment::new(&name, endpoint?)
         },
         probes: probes?,
+        budget,
     })
+}
+
+fn read_own_guards(section: &Section<'_>, metrics: &MetricsSource, defaults: Guards) -> Guards {
+    let Some(field) = section.get("guards") else {
+        return defaults;
+    };
+    let guards = read_guards(&field, defaults);
+    if *metrics == MetricsSource::Off {
+        warn_if_blind(&field, &guards);
+    }
+    guards
 }
 
 fn read_name(section: &Section<'_>, lines: &mut BTreeMap<String, usize>) -> Option<String> {

@@ -1,5 +1,5 @@
-//! Whether the schedule can be kept at all: how long runs are likely to take, and whether each lane and
-//! the process have the time for theirs.
+//! Whether the schedule can be kept at all: how long runs are likely to take and what they cost, whether each
+//! lane and the process have the time for theirs, and whether the budgets allow it.
 //!
 //! How fast a deployment is is what we are about to measure, so these are estimates, and what comes of
 //! them are warnings.
@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::budgets::ReadBudget;
 use super::deployments::ReadDeployment;
 use super::field::Field;
 use super::global::Global;
+use super::probes::ReadProbe;
 use crate::deployment::Lane;
 use crate::schedule::{Cadence, Schedule};
 use crate::workload::Workload;
@@ -21,6 +23,9 @@ const TOKEN_TIME: Duration = Duration::from_millis(50);
 
 /// What the estimates rest on, as messages say it.
 const ASSUMPTION: &str = "at 50 ms a token, the pace of a 32B model in BF16 on one GPU";
+
+/// What a budget of tokens is for.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Slots of a cron pattern that are looked at to see how far apart they lie.
 const SLOTS: usize = 100;
@@ -36,6 +41,11 @@ fn expected_duration(workload: &Workload) -> Duration {
     TOKEN_TIME
         .saturating_mul(workload.max_tokens)
         .saturating_mul(waves)
+}
+
+/// The share of the time that the runs of a probe are likely to take.
+fn share_of_time(read: &ReadProbe<'_>) -> f64 {
+    expected_duration(&read.probe.workload).as_secs_f64() / read.spacing.mean.as_secs_f64()
 }
 
 /// How far apart the slots of a schedule lie.
@@ -99,7 +109,7 @@ pub(super) fn warn_if_overcommitted(deployments: &[ReadDeployment<'_>], global: 
     {
         for read in probes {
             let workload = &read.probe.workload;
-            let share = expected_duration(workload).as_secs_f64() / read.spacing.mean.as_secs_f64();
+            let share = share_of_time(read);
             lanes
                 .entry(&deployment.lane)
                 .or_default()
@@ -135,6 +145,70 @@ pub(super) fn warn_if_overcommitted(deployments: &[ReadDeployment<'_>], global: 
             format!("write `max_concurrent_runs: {:.0}` in `global`, or longer intervals", share.ceil()),
         );
     }
+}
+
+/// Warns when a budget is smaller than what the configured probes need by plan.
+pub(super) fn warn_if_over_budget(deployments: &[ReadDeployment<'_>], total: &ReadBudget<'_>) {
+    for read in deployments {
+        let whose = format!("the probes of `{}`", read.deployment.name);
+        let probes: Vec<_> = read.probes.iter().collect();
+        warn_if_short_of_tokens(&read.budget, &whose, &probes);
+        warn_if_short_of_time(&read.budget, &whose, &probes);
+    }
+    let probes: Vec<_> = deployments.iter().flat_map(|read| &read.probes).collect();
+    warn_if_short_of_tokens(total, "all probes together", &probes);
+    warn_if_short_of_time(total, "all probes together", &probes);
+}
+
+fn warn_if_short_of_tokens(budget: &ReadBudget<'_>, whose: &str, probes: &[&ReadProbe<'_>]) {
+    let Some((limit, field)) = &budget.tokens else {
+        return;
+    };
+    let bursts = probes.iter().map(|read| &read.probe.workload);
+    let largest = bursts
+        .filter(|workload| !workload.is_light())
+        .max_by_key(|workload| workload.most_tokens());
+    if let Some(workload) = largest.filter(|workload| workload.most_tokens() > *limit) {
+        let tokens = workload.most_tokens();
+        return field.warning(
+            format!(
+                "a run of `{}` may take {tokens} tokens, more than this budget has for a whole day: it never runs",
+                workload.name
+            ),
+            format!("write a multiple of {tokens}, or make the workload smaller"),
+        );
+    }
+    let a_day = probes.iter().map(|read| {
+        let runs = DAY.as_secs_f64() / read.spacing.mean.as_secs_f64();
+        read.probe.workload.most_tokens() as f64 * runs
+    });
+    let planned = a_day.sum::<f64>().ceil();
+    if planned > *limit as f64 {
+        field.warning(
+            format!("{whose} may take {planned:.0} tokens a day and those of their prompts, more than this budget"),
+            format!("write `tokens_per_day: {planned:.0}` or more, or longer intervals: what is beyond is skipped"),
+        );
+    }
+}
+
+fn warn_if_short_of_time(budget: &ReadBudget<'_>, whose: &str, probes: &[&ReadProbe<'_>]) {
+    let Some((limit, field)) = &budget.duty_cycle else {
+        return;
+    };
+    let share: f64 = probes.iter().map(|read| share_of_time(read)).sum();
+    if share <= *limit {
+        return;
+    }
+    // Rounded up, but not for what the sum lost by rounding.
+    let enough = (share * 100.0 - 1e-6).ceil() / 100.0;
+    field.warning(
+        format!("{whose} take {enough:.2} of the time, more than this budget ({ASSUMPTION})"),
+        if enough <= 1.0 {
+            format!("write `duty_cycle: {enough}` or more, or longer intervals: what is beyond is skipped")
+        } else {
+            "write longer intervals: what is beyond is skipped".to_owned()
+        },
+    );
 }
 
 /// A duration as the configuration writes it, in whole seconds.

@@ -81,7 +81,8 @@ impl<'a> Field<'a> {
     pub(super) fn whole<T: TryFrom<i128>>(&self, range: RangeInclusive<i128>) -> Option<T> {
         let scalar = self.scalar("a whole number")?;
         let Kind::Whole(number) = scalar.kind else {
-            return self.unlike(scalar, "a whole number", &range.start().to_string());
+            let example = 0.clamp(*range.start(), *range.end());
+            return self.unlike(scalar, "a whole number", &example.to_string());
         };
         if range.contains(&number) {
             return T::try_from(number).ok();
@@ -111,6 +112,28 @@ impl<'a> Field<'a> {
             format!("write a number from {} to {}", range.start(), range.end()),
         );
         None
+    }
+
+    /// `None` for `word`, which stands for no bound at all; anything else is the number that `read` takes.
+    pub(super) fn bound<T>(
+        &self,
+        word: &str,
+        read: impl FnOnce(&Self) -> Option<T>,
+    ) -> Option<Option<T>> {
+        if let Value::Scalar(scalar) = &self.node.value
+            && scalar.kind == Kind::Text
+            && !scalar.text.parse().is_ok_and(f64::is_finite)
+        {
+            if scalar.text == word {
+                return Some(None);
+            }
+            self.mistake(
+                format!("expected a number or `{word}`, found `{}`", scalar.text),
+                format!("write a number, or `{word}` if there is to be no bound"),
+            );
+            return None;
+        }
+        read(self).map(Some)
     }
 
     /// `true` or `false`.

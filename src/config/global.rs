@@ -1,14 +1,18 @@
-//! The `global` section: what holds for the whole process, and the defaults of all probes.
+//! The `global` section: what holds for the whole process, and the defaults of deployments and probes.
 
 use std::num::NonZero;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use super::budgets::{ReadBudget, read_budget};
 use super::field::Field;
+use super::guards::read_guards;
 use super::probes::read_blackouts;
 use super::section::Section;
 use super::values;
+use crate::budget::Budget;
+use crate::guard::Guards;
 use crate::schedule::Blackout;
 
 pub(super) const FIELDS: &[&str] = &[
@@ -17,6 +21,8 @@ pub(super) const FIELDS: &[&str] = &[
     "shutdown_grace",
     "timezone",
     "blackouts",
+    "guards",
+    "budget",
     "request_histograms",
     "buckets",
 ];
@@ -34,6 +40,8 @@ pub struct Global {
     pub stale_after: u32,
     /// How long a shutdown waits for the runs in flight.
     pub shutdown_grace: Duration,
+    /// What probing all deployments together may cost.
+    pub budget: Budget,
     /// Whether request latencies are also exposed as histograms.
     pub request_histograms: bool,
     /// The bounds of these histograms.
@@ -57,6 +65,7 @@ impl Default for Global {
             max_concurrent_runs: NonZero::<usize>::MIN,
             stale_after: 3,
             shutdown_grace: Duration::from_secs(30),
+            budget: Budget::default(),
             request_histograms: true,
             buckets: Buckets::default(),
         }
@@ -82,26 +91,37 @@ impl Default for Buckets {
     }
 }
 
-/// What a probe has unless it says otherwise.
+/// What deployments and their probes have unless they say otherwise.
 #[derive(Clone, Debug)]
-pub(super) struct ProbeDefaults {
+pub(super) struct Defaults {
+    pub(super) guards: Guards,
     pub(super) zone: TimeZone,
     pub(super) blackouts: Vec<Blackout>,
 }
 
-impl Default for ProbeDefaults {
+impl Default for Defaults {
     fn default() -> Self {
         Self {
+            guards: Guards::default(),
             zone: TimeZone::UTC,
             blackouts: Vec::new(),
         }
     }
 }
 
-pub(super) fn read_global(field: &Field<'_>) -> (Global, ProbeDefaults) {
+/// The section as far as it can be read.
+#[derive(Default)]
+pub(super) struct ReadGlobal<'a> {
+    pub(super) global: Global,
+    pub(super) defaults: Defaults,
+    /// The total budget, with its places.
+    pub(super) budget: ReadBudget<'a>,
+}
+
+pub(super) fn read_global<'a>(field: &Field<'a>) -> ReadGlobal<'a> {
     let section = Section::of(field, FIELDS);
     let mut global = Global::default();
-    let mut defaults = ProbeDefaults::default();
+    let mut defaults = Defaults::default();
     if let Some(runs) = section
         .get("max_concurrent_runs")
         .and_then(|field| field.whole(1..=1024))
@@ -138,7 +158,19 @@ pub(super) fn read_global(field: &Field<'_>) -> (Global, ProbeDefaults) {
     if let Some(field) = section.get("blackouts") {
         defaults.blackouts = read_blackouts(&field, &defaults.zone);
     }
-    (global, defaults)
+    if let Some(field) = section.get("guards") {
+        defaults.guards = read_guards(&field, defaults.guards);
+    }
+    let budget = section
+        .get("budget")
+        .map(|field| read_budget(&field))
+        .unwrap_or_default();
+    global.budget = budget.budget();
+    ReadGlobal {
+        global,
+        defaults,
+        budget,
+    }
 }
 
 fn read_buckets(field: &Field<'_>) -> Buckets {

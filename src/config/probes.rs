@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use super::feasibility::{Spacing, TRIAL, warn_if_too_often};
 use super::field::Field;
-use super::global::ProbeDefaults;
+use super::global::Defaults;
 use super::named::Named;
 use super::section::Section;
 use super::source::Fault;
@@ -46,7 +46,7 @@ pub(super) fn read_probes<'a>(
     field: &Field<'a>,
     deployment: &str,
     workloads: &Named<Arc<Workload>>,
-    defaults: &ProbeDefaults,
+    defaults: &Defaults,
 ) -> Vec<ReadProbe<'a>> {
     let mut lines = BTreeMap::new();
     let items = field.items().into_iter();
@@ -63,7 +63,7 @@ fn read_probe<'a>(
     section: &Section<'a>,
     deployment: &str,
     workload: Option<Arc<Workload>>,
-    defaults: &ProbeDefaults,
+    defaults: &Defaults,
 ) -> Option<ReadProbe<'a>> {
     let zone = section
         .get("timezone")

@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::extra_body::read_extra_body;
 use super::field::Field;
 use super::named::Named;
 use super::section::Section;
 use super::source::{Fault, read_text};
+use super::validity::read_validity;
 use super::values;
+use crate::validity::Validity;
 use crate::workload::{Expectation, Limits, PrefixCache, Workload, WorkloadName};
 
 pub(super) const FIELDS: &[&str] = &[
@@ -23,7 +26,10 @@ pub(super) const FIELDS: &[&str] = &[
     "ignore_eos",
     "prefix_cache",
     "chat_template_kwargs",
+    "priority",
+    "extra_body",
     "expect",
+    "validity",
     "timeouts",
     "max_body",
 ];
@@ -67,6 +73,21 @@ fn read_workload(name: &str, field: &Field<'_>, directory: &Path) -> Option<Work
         let variables = field.entries().into_iter();
         let variables = variables.map(|(key, value)| (key.name.to_owned(), value.json()));
         workload.chat_template_kwargs = Some(variables.collect());
+    }
+    workload.priority = section
+        .get("priority")
+        .and_then(|field| field.whole(i32::MIN.into()..=i32::MAX.into()));
+    if let Some(field) = section.get("extra_body") {
+        workload.extra_body = read_extra_body(&field);
+    }
+    // Which defaults hold depends on how heavy the run is, so the numbers come first.
+    workload.validity = if workload.is_light() {
+        Validity::of_light_run()
+    } else {
+        Validity::default()
+    };
+    if let Some(field) = section.get("validity") {
+        workload.validity = read_validity(&field, workload.validity);
     }
     workload.limits = read_limits(&section);
     workload.prompt = read_prompt(&section, directory)?.into();
