@@ -31,6 +31,8 @@ pub struct Run {
     pub planned: u32,
     /// Requests kept in flight.
     pub concurrency: u32,
+    /// What was sent before the measured requests.
+    pub warmup: WarmUp,
     /// One for each request sent, in the order of sending.
     pub records: Vec<RequestRecord>,
     /// Whether the run's deadline passed before every request had ended.
@@ -45,6 +47,34 @@ pub struct Run {
     pub observation: Observation,
     /// Why it was given up before its end.
     pub given_up: Option<GivenUp>,
+}
+
+/// The requests before the measured ones: of their figures only the cost is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WarmUp {
+    /// Tokens of its prompts and answers.
+    pub tokens: u64,
+    /// From its first dispatch to its last end.
+    pub wall: Duration,
+}
+
+impl WarmUp {
+    /// What `records` of a warm-up cost.
+    pub fn of(records: &[RequestRecord]) -> Self {
+        let completions = records
+            .iter()
+            .filter_map(|record| record.outcome.as_ref().ok());
+        Self {
+            tokens: completions
+                .map(|completion| completion.prompt_tokens + completion.completion_tokens)
+                .sum(),
+            wall: records
+                .iter()
+                .map(|record| record.ended)
+                .max()
+                .unwrap_or_default(),
+        }
+    }
 }
 
 /// What a thread had of its processor.

@@ -19,10 +19,12 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::agenda::{Agenda, Entry, Event, ProbeKey};
+use crate::agenda::{Agenda, DeferredReason, Entry, Event, ProbeKey, SkippedReason, Spent};
 use crate::board::{Board, DeploymentStatus, ProbeStatus, Snapshot};
+use crate::budget::Budget;
 use crate::condition::Condition;
 use crate::deployment::Deployment;
+use crate::guard::Hold;
 use crate::measurement::Run;
 use crate::runner::{Attempt, RunError, measure};
 use crate::schedule::Schedule;
@@ -52,6 +54,8 @@ pub struct Plan {
     pub probes: Vec<PlannedProbe>,
     /// Bursts in flight at once in the whole process.
     pub max_concurrent_runs: usize,
+    /// What probing all deployments together may cost.
+    pub budget: Budget,
     /// After how many intervals without a newer run results are withdrawn.
     pub stale_after: u32,
     /// How long the runs in flight may go on after the word to stop.
@@ -100,10 +104,13 @@ impl Prober {
             lane: probe.deployment.lane.clone(),
             light: probe.workload.is_light(),
             schedule: probe.schedule.clone(),
+            budget: probe.deployment.budget,
+            tokens: probe.workload.most_tokens(),
         };
         let agenda = Agenda::new(
             plan.probes.iter().map(entry).collect(),
             plan.max_concurrent_runs,
+            plan.budget,
             now(),
         );
         Self {
@@ -158,6 +165,11 @@ impl Prober {
                     *status.totals.missed.entry(reason).or_default() += count;
                 });
             }
+            Event::Deferred { probe, reason, .. } => {
+                self.board.update(probe.0, |status| {
+                    *status.totals.deferred.entry(reason).or_default() += 1;
+                });
+            }
             Event::Skipped { probe, reason } => {
                 self.board.update(probe.0, |status| {
                     *status.totals.skipped.entry(reason).or_default() += 1;
@@ -194,8 +206,36 @@ impl Prober {
     }
 
     fn ended(&mut self, (probe, outcome): Ended) {
-        self.agenda.finished(probe);
+        if let Err(RunError::Held(hold)) = outcome {
+            self.held(probe, hold);
+            return;
+        }
+        let spent = outcome.as_ref().ok().map(spent);
+        self.agenda.finished(probe, spent, now());
         self.publish(probe, outcome);
+    }
+
+    /// Takes a run back that was not to start: it waits, or its slot passes without one.
+    fn held(&mut self, probe: ProbeKey, hold: Hold) {
+        let event = match hold {
+            Hold::Asleep => self.agenda.skip(probe, SkippedReason::Asleep, now()),
+            Hold::Busy { .. } => self.agenda.defer(probe, DeferredReason::Busy, now()),
+            Hold::KvCache { .. } => self.agenda.defer(probe, DeferredReason::KvCache, now()),
+        };
+        self.board
+            .update(probe.0, |status| status.in_progress = false);
+        let PlannedProbe {
+            deployment,
+            workload,
+            ..
+        } = &self.plan.probes[probe.0];
+        if let Some(condition) = Condition::while_held(hold) {
+            self.judge(deployment, condition, None);
+        }
+        if let Some(event) = event {
+            log::held(deployment, workload, hold, event);
+            self.take(event);
+        }
     }
 
     fn publish(&self, probe: ProbeKey, outcome: Result<Run, RunError>) {
@@ -295,6 +335,22 @@ impl Prober {
                 self.ended(ended);
             }
         }
+    }
+}
+
+/// What a run cost, as far as its records tell.
+fn spent(run: &Run) -> Spent {
+    let completions = run
+        .records
+        .iter()
+        .filter_map(|record| record.outcome.as_ref().ok());
+    let last = run.records.iter().map(|record| record.ended).max();
+    let measured: u64 = completions
+        .map(|completion| completion.prompt_tokens + completion.completion_tokens)
+        .sum();
+    Spent {
+        tokens: run.warmup.tokens + measured,
+        wall: run.warmup.wall + last.unwrap_or_default(),
     }
 }
 

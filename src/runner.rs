@@ -25,7 +25,7 @@ use crate::client::watch::Watch;
 use crate::client::{Client, ClientError};
 use crate::deployment::Deployment;
 use crate::guard::Hold;
-use crate::measurement::{Connections, RequestError, RequestRecord, Run, RunId};
+use crate::measurement::{Connections, RequestError, RequestRecord, Run, RunId, WarmUp};
 use crate::observation::{Health, Moment, Observation};
 use crate::reading::Reading;
 use crate::workload::Workload;
@@ -157,7 +157,7 @@ async fn replay(attempt: Attempt, watch: Watch, progress: Arc<Progress>) -> Resu
     let follower = Follower::start(&watch, deployment.guards, client.heard());
     let replay = Replay::new(client.clone(), Arc::clone(&workload), &model, id);
     let warmup = workload.warmup;
-    replay.requests(0..warmup, Arc::default(), &follower).await;
+    let warmed_up = replay.requests(0..warmup, Arc::default(), &follower).await;
 
     let before = watch.read().await;
     let connections = client.connections();
@@ -197,6 +197,7 @@ async fn replay(attempt: Attempt, watch: Watch, progress: Arc<Progress>) -> Resu
         server_version,
         planned: workload.requests,
         concurrency: workload.concurrency,
+        warmup: WarmUp::of(&warmed_up.records),
         records,
         deadline_passed,
         connections: Connections {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::agenda::{MissedReason, SkippedReason};
+use crate::agenda::{DeferredReason, MissedReason, SkippedReason};
 use crate::measurement::{FailureReason, RequestRecord, Run};
 use crate::statistics::{Distribution, InvalidReason, Summary};
 
@@ -44,6 +44,8 @@ pub struct Totals {
     pub run_seconds: f64,
     /// Slots that came to no run, against the plan.
     pub missed: BTreeMap<MissedReason, u64>,
+    /// Times that a run was put off within its slot.
+    pub deferred: BTreeMap<DeferredReason, u64>,
     /// Slots that came to no run, as planned.
     pub skipped: BTreeMap<SkippedReason, u64>,
     /// Over the valid runs.
@@ -107,6 +109,10 @@ impl Totals {
             completion_tokens: 0,
             run_seconds: 0.0,
             missed: MissedReason::ALL
+                .iter()
+                .map(|reason| (*reason, 0))
+                .collect(),
+            deferred: DeferredReason::ALL
                 .iter()
                 .map(|reason| (*reason, 0))
                 .collect(),

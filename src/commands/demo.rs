@@ -19,6 +19,7 @@ use super::logging::LogArgs;
 use super::run::reference_prompt;
 use super::signal;
 use crate::board::{Board, ProbeStatus};
+use crate::budget::Budget;
 use crate::daemon::Daemon;
 use crate::deployment::{Deployment, Endpoint};
 use crate::prober::{Plan, PlannedProbe};
@@ -169,6 +170,7 @@ fn plan(simulators: &[(String, Simulator)]) -> Plan {
     Plan {
         probes: probes.collect(),
         max_concurrent_runs: 1,
+        budget: Budget::default(),
         stale_after: 3,
         shutdown_grace: Duration::ZERO,
         histogram_bounds: None,

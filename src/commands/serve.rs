@@ -102,6 +102,7 @@ fn plan(config: Config) -> Plan {
     Plan {
         probes: probes.collect(),
         max_concurrent_runs: global.max_concurrent_runs.get(),
+        budget: global.budget,
         stale_after: global.stale_after,
         shutdown_grace: global.shutdown_grace,
         histogram_bounds: histogram_bounds(global),

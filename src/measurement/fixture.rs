@@ -54,6 +54,7 @@ pub(crate) fn closed_loop(concurrency: u32, times: &[Duration], tokens: u32) -> 
         connections: Connections::default(),
         client_delays: Vec::new(),
         client_cpu: None,
+        warmup: Default::default(),
         observation: Default::default(),
         given_up: None,
     }

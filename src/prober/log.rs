@@ -3,8 +3,10 @@
 
 use tracing::{info, warn};
 
+use crate::agenda::Event;
 use crate::condition::{Condition, DeploymentState};
 use crate::deployment::Deployment;
+use crate::guard::Hold;
 use crate::measurement::{RequestError, Run};
 use crate::statistics::Summary;
 use crate::workload::Workload;
@@ -48,6 +50,22 @@ pub(super) fn run(deployment: &Deployment, workload: &Workload, run: &Run, summa
             "requests failed"
         );
     }
+}
+
+/// A run that a guard held back, and what became of its slot.
+pub(super) fn held(deployment: &Deployment, workload: &Workload, hold: Hold, event: Event) {
+    let until = match event {
+        Event::Deferred { until, .. } => Some(until.to_string()),
+        _ => None,
+    };
+    info!(
+        deployment = %deployment.name,
+        workload = %workload.name,
+        why = %hold,
+        until,
+        "{}",
+        if until.is_some() { "run put off" } else { "run skipped" }
+    );
 }
 
 /// A transition from one state to another, with what speaks for the new one.

@@ -483,6 +483,7 @@ mod tests {
             connections: Connections::default(),
             client_delays: vec![Duration::from_micros(20)],
             client_cpu: None,
+            warmup: Default::default(),
             observation: Default::default(),
             given_up: None,
         }

@@ -245,6 +245,17 @@ pub(super) const REASON_COUNTERS: &[ByReason] = &[
         },
     },
     ByReason {
+        name: "deferred_runs_total",
+        help: "Times that a run was put off within its slot for the deployment's other users, by reason.",
+        counts: |totals| {
+            totals
+                .deferred
+                .iter()
+                .map(|(reason, count)| (reason.label(), *count))
+                .collect()
+        },
+    },
+    ByReason {
         name: "skipped_runs_total",
         help: "Slots of the schedule that came to no run on purpose, by reason.",
         counts: |totals| {
