@@ -265,7 +265,7 @@ impl Agenda {
             self.due.extend(probe.next.map(|slot| (slot, index)));
             probe.last_start = probe.last_start.map(|start| start.min(now));
             if let Some(running) = &mut probe.running {
-                running.started = running.started.min(now);
+                running.started = running.started.checked_sub(set_back).unwrap_or(now);
                 running.waiting.set_back(set_back, now);
             }
         }
