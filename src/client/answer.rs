@@ -12,9 +12,17 @@ use crate::measurement::{Arrivals, Completion, FailureReason, FinishReason, Requ
 /// Room for gaps that is made before the first token; beyond it the list grows as lists do.
 const GAPS_AT_FIRST: usize = 4096;
 
-/// Chunks that are accepted for each token asked for, beyond those of [`GAPS_AT_FIRST`]: a gateway may cut
-/// tokens into characters, but a server that goes on for ever must not fill the memory with gaps.
+/// Chunks that are accepted for each token asked for, beyond those of [`GAPS_AT_FIRST`]: an answer that is
+/// cut finer than its tokens is read to its end and held against its usage, but a server that goes on for
+/// ever must not fill the memory with gaps.
 const CHUNKS_PER_TOKEN: usize = 16;
+
+/// Chunks with text by which an answer may outnumber the tokens of its usage. A token on the border of
+/// reasoning and answer can come as one chunk of each.
+///
+/// Other chunks are no witnesses at all: an empty one may close the answer without being a token, and
+/// some servers make several deltas of a call out of one token.
+const SPARE_CHUNKS: u64 = 1;
 
 /// A streamed answer in the making.
 #[derive(Debug)]
@@ -31,6 +39,8 @@ struct Reading {
     first_content: Option<Duration>,
     last: Duration,
     gaps: Vec<Duration>,
+    /// Chunks with text.
+    texts: u64,
     usage: Option<Usage>,
     finish_reason: Option<String>,
     system_fingerprint: Option<String>,
@@ -98,6 +108,7 @@ impl StreamedAnswer {
             first_content,
             last,
             gaps,
+            texts,
             usage,
             finish_reason,
             system_fingerprint,
@@ -125,7 +136,14 @@ impl StreamedAnswer {
             last,
             gaps,
         };
-        completion(finish_reason, usage, system_fingerprint, Some(arrivals))
+        let tokens_at_least = texts.saturating_sub(SPARE_CHUNKS).max(1);
+        completion(
+            finish_reason,
+            usage,
+            tokens_at_least,
+            system_fingerprint,
+            Some(arrivals),
+        )
     }
 }
 
@@ -157,6 +175,7 @@ impl Reading {
                     Some(_) => self.gaps.push(at.saturating_sub(self.last)),
                 }
                 self.last = at;
+                self.texts += u64::from(choice.delta.bears_text());
                 if self.first_content.is_none() && choice.delta.bears_content() {
                     self.first_content = Some(at);
                 }
@@ -194,6 +213,7 @@ pub fn whole_answer(body: &[u8]) -> Result<Completion, RequestError> {
     completion(
         choice.finish_reason,
         answer.usage,
+        1,
         answer.system_fingerprint.map(|word| word.0.into_owned()),
         None,
     )
@@ -202,6 +222,7 @@ pub fn whole_answer(body: &[u8]) -> Result<Completion, RequestError> {
 fn completion(
     finish_reason: Option<String>,
     usage: Option<Usage>,
+    tokens_at_least: u64,
     system_fingerprint: Option<String>,
     arrivals: Option<Arrivals>,
 ) -> Result<Completion, RequestError> {
@@ -216,6 +237,13 @@ fn completion(
     let usage = usage.ok_or_else(|| {
         RequestError::new(FailureReason::NoUsage, "no usage came; start vLLM with --enable-force-include-usage, or let stream_options through")
     })?;
+    if usage.completion_tokens < tokens_at_least {
+        let told = usage.completion_tokens;
+        return Err(RequestError::new(
+            FailureReason::BadUsage,
+            format!("usage tells of {told} completion tokens, at least {tokens_at_least} came"),
+        ));
+    }
     Ok(Completion {
         prompt_tokens: usage.prompt_tokens,
         completion_tokens: usage.completion_tokens,
@@ -343,6 +371,10 @@ mod tests {
             (vec![TOKEN, ABORT, USAGE, DONE], FailureReason::BadFinish),
             (vec![TOKEN, LAST, DONE], FailureReason::NoUsage),
             (
+                vec![TOKEN, TOKEN, TOKEN, LAST, USAGE, DONE],
+                FailureReason::BadUsage,
+            ),
+            (
                 vec![TOKEN, "data: {oops", LAST, USAGE, DONE],
                 FailureReason::BadJson,
             ),
@@ -359,6 +391,83 @@ mod tests {
             }
             assert_eq!(answer.finish().unwrap_err().reason, reason, "{events:?}");
         }
+    }
+
+    #[test]
+    fn usage_is_held_against_the_text_that_came_and_nothing_else() {
+        const ROLE: &str = r#"{"role":"assistant","content":""}"#;
+        const THOUGHT: &str = r#"{"reasoning_content":"a"}"#;
+        const TEXT: &str = r#"{"content":"a"}"#;
+        const EMPTY: &str = r#"{"content":""}"#;
+        const CALL: &str = r#"{"tool_calls":[{"function":{"arguments":"a"}}]}"#;
+        for (what, deltas, told, is_believed) in [
+            ("a token a chunk", vec![ROLE, TEXT, TEXT, TEXT], 3, true),
+            ("several tokens a chunk", vec![ROLE, TEXT, TEXT], 9, true),
+            ("an empty end", vec![ROLE, TEXT, TEXT, EMPTY], 2, true),
+            (
+                "halves of characters",
+                vec![EMPTY, TEXT, EMPTY, TEXT],
+                4,
+                true,
+            ),
+            (
+                "a border of reasoning",
+                vec![THOUGHT, THOUGHT, TEXT, TEXT, EMPTY],
+                3,
+                true,
+            ),
+            ("reasoning alone", vec![THOUGHT, THOUGHT, THOUGHT], 3, true),
+            ("a call in pieces", vec![CALL, CALL, CALL, CALL], 1, true),
+            ("too few for the text", vec![TEXT, TEXT, TEXT], 1, false),
+            (
+                "too few for the reasoning",
+                vec![THOUGHT, THOUGHT, THOUGHT],
+                1,
+                false,
+            ),
+            ("none for a text", vec![TEXT], 0, false),
+            ("none for a half of a character", vec![EMPTY], 0, false),
+            ("none for a call", vec![CALL], 0, false),
+        ] {
+            let mut answer = StreamedAnswer::new(4);
+            let mut say = |event: String| answer.arrive(MS, event.as_bytes()).unwrap();
+            for delta in &deltas {
+                say(format!("data: {{\"choices\":[{{\"delta\":{delta}}}]}}\n\n"));
+            }
+            say(format!(
+                "data: {{\"choices\":[{{\"delta\":{{}},\"finish_reason\":\"stop\"}}],\
+                 \"usage\":{{\"prompt_tokens\":1,\"completion_tokens\":{told}}}}}\n\ndata: [DONE]\n\n"
+            ));
+            let reason = answer.finish().err().map(|error| error.reason);
+            let expected = (!is_believed).then_some(FailureReason::BadUsage);
+            assert_eq!(reason, expected, "{what}");
+        }
+        let whole = |told: u32| {
+            whole_answer(
+                format!(
+                    "{{\"choices\":[{{\"message\":{{\"content\":\"a b c\"}},\"finish_reason\":\"stop\"}}],\
+                     \"usage\":{{\"prompt_tokens\":1,\"completion_tokens\":{told}}}}}"
+                )
+                .as_bytes(),
+            )
+        };
+        assert_eq!(whole(0).unwrap_err().reason, FailureReason::BadUsage);
+        assert!(whole(1).is_ok());
+    }
+
+    #[test]
+    fn every_captured_stream_of_vllm_agrees_with_its_usage() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testdata/vllm-0.13.0");
+        let mut streams = 0;
+        for file in std::fs::read_dir(directory).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            if name.starts_with("raw_") {
+                let reason = read(&name).err().map(|error| error.reason);
+                assert_ne!(reason, Some(FailureReason::BadUsage), "{name}");
+                streams += 1;
+            }
+        }
+        assert!(streams >= 6, "only {streams} captures were found");
     }
 
     #[test]

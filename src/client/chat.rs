@@ -131,6 +131,11 @@ impl Delta {
         self.content == Text::Some
     }
 
+    /// Whether the chunk carries text that the model wrote, visible or as reasoning.
+    pub fn bears_text(&self) -> bool {
+        [self.content, self.reasoning, self.reasoning_content].contains(&Text::Some)
+    }
+
     /// Whether a whole message says anything at all.
     pub fn says_something(&self) -> bool {
         [

@@ -316,6 +316,25 @@ pub(crate) const ANSWERS: &[Answer] = {
                 )
             },
         ),
+        Answer::new(
+            R::BadUsage,
+            "more tokens than usage tells of",
+            "usage tells of 4 completion tokens, at least 5 came",
+            plain,
+            |wire| wire.events(&[ROLE, TOKEN, TOKEN, TOKEN, TOKEN, TOKEN, LAST, USAGE, DONE]),
+        ),
+        Answer::new(
+            R::BadUsage,
+            "a whole answer of no tokens",
+            "usage tells of 0 completion tokens",
+            whole,
+            |wire| {
+                wire.json(
+                    "200 OK",
+                    r#"{"choices":[{"message":{"content":"a"},"finish_reason":"length"}],"usage":{"prompt_tokens":9,"completion_tokens":0}}"#,
+                )
+            },
+        ),
         Answer::new(R::BadFinish, "an aborted answer", "abort", plain, |wire| {
             wire.events(&[
                 ROLE,
