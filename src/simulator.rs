@@ -20,12 +20,14 @@ use tokio_util::sync::CancellationToken;
 mod calibration;
 
 mod answer;
+mod controls;
 mod driver;
 mod engine;
 mod exposition;
 mod faults;
 mod http;
 mod kv_cache;
+mod metrics;
 mod profile;
 mod python;
 mod refusal;
@@ -36,14 +38,18 @@ mod stats;
 mod stream;
 mod wire;
 
-pub use faults::{Change, Conditions, Controls, Fault};
+pub use controls::{Change, Conditions, Controls};
+pub use faults::{Fault, MetricsFault};
 pub use profile::Profile;
 
-use driver::{Driver, Timeline};
-use engine::Engine;
+use controls::Switches;
+use driver::{Blueprint, Driver, Timeline};
 use http::{Deployment, Started};
 use speed::Random;
 use wire::Door;
+
+/// The most engines that one deployment may have: one thread drives them all.
+const ENGINES_LIMIT: u32 = 64;
 
 /// What a simulated deployment is started with.
 #[derive(Clone, Debug)]
@@ -62,6 +68,9 @@ pub struct Settings {
     pub served_model: Option<String>,
     /// What requests under `/v1` must carry as `Authorization: Bearer …`.
     pub api_key: Option<String>,
+    /// Data-parallel engines behind its address, as with `--data-parallel-size`: each has the profile's
+    /// speed and room, and gets its turn of the requests. From 1 to 64.
+    pub engines: u32,
     /// Where the wander of its speed begins: equal seeds wander alike.
     pub seed: u64,
     /// Tokens that every prompt counts. Without it they are estimated from its length, such that the
@@ -85,6 +94,7 @@ impl Settings {
             speedup: 1.0,
             served_model: None,
             api_key: None,
+            engines: 1,
             seed: 0,
             prompt_tokens: None,
             force_include_usage: true,
@@ -104,6 +114,12 @@ impl Settings {
             return Err(format!(
                 "the speed-up is {}, but must be above 0",
                 self.speedup
+            ));
+        }
+        if !(1..=ENGINES_LIMIT).contains(&self.engines) {
+            return Err(format!(
+                "there are {} engines, but must be from 1 to {ENGINES_LIMIT}",
+                self.engines
             ));
         }
         Ok(())
@@ -127,28 +143,20 @@ impl Simulator {
     /// # Errors
     /// When a setting is out of range ([`io::ErrorKind::InvalidInput`]) or the address cannot be had.
     pub async fn start(settings: Settings) -> io::Result<Self> {
-        settings
-            .check()
-            .map_err(|message| io::Error::new(io::ErrorKind::InvalidInput, message))?;
-        let controls = Controls::new(Conditions::default());
-        let Conditions {
-            slowdown,
-            foreign_requests,
-            fault,
-        } = settings.conditions;
-        controls
-            .apply(Change {
-                slowdown: Some(slowdown),
-                foreign_requests: Some(foreign_requests),
-                fault: Some(fault),
-            })
-            .map_err(|message| io::Error::new(io::ErrorKind::InvalidInput, message))?;
+        let refused = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
+        settings.check().map_err(refused)?;
+        let controls = Controls::new(settings.conditions).map_err(refused)?;
         let listener = TcpListener::bind(settings.listen).await?;
         let address = listener.local_addr()?;
 
         let timeline = Timeline::starting_now(settings.speedup);
-        let engine = Engine::new(settings.profile.clone(), settings.seed, settings.speedup);
-        let (driver, thread) = Driver::start(engine, timeline, &controls)?;
+        let blueprint = Blueprint {
+            profile: settings.profile.clone(),
+            seed: settings.seed,
+            speedup: settings.speedup,
+            engines: settings.engines,
+        };
+        let (driver, thread) = Driver::start(blueprint, timeline, &controls)?;
         let stop = CancellationToken::new();
         let deployment = Deployment {
             model: settings
@@ -164,9 +172,8 @@ impl Simulator {
             controls: controls.clone(),
             ids: Mutex::new(Random::new(settings.seed)),
             started: now(),
-            http_requests: Mutex::default(),
         };
-        let door = Door::new(listener, controls.clone(), stop.clone());
+        let door = Door::new(address, listener, &controls, stop.clone());
         let router = http::router(Arc::new(deployment));
         let server =
             axum::serve(door, router).with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -232,12 +239,12 @@ impl Drop for Simulator {
 
 /// Lets the engine's thread see each change at once, even if it has nothing else to do.
 async fn wake_on_change(
-    mut conditions: watch::Receiver<Conditions>,
+    mut switches: watch::Receiver<Switches>,
     driver: Driver,
     stop: CancellationToken,
 ) {
     let wake = async {
-        while conditions.changed().await.is_ok() {
+        while switches.changed().await.is_ok() {
             driver.wake();
         }
     };

@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::PossibleValue;
 
 use super::signal;
-use crate::simulator::{Conditions, Fault, Profile, Settings, Simulator};
+use crate::simulator::{Conditions, Fault, MetricsFault, Profile, Settings, Simulator};
 
 /// A simulated vLLM deployment, for tests, demos and alert drills.
 #[derive(Args, Clone, Debug)]
@@ -54,6 +54,14 @@ pub struct SimulateArgs {
     #[arg(long, default_value = "none", value_parser = faults())]
     fault: String,
 
+    /// What is wrong with its /metrics from the beginning, beside any other fault
+    #[arg(long, value_name = "FAULT", default_value = "ok", value_parser = metrics_faults())]
+    metrics: String,
+
+    /// Data-parallel engines behind its address, each as fast as the profile
+    #[arg(long, value_name = "ENGINES", default_value_t = 1)]
+    engines: u32,
+
     /// Where the small wander of its speed begins
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -65,7 +73,9 @@ Example: an FP8 deployment that runs ten times as fast, and becomes 8 % slower a
   vllm-prober simulate --profile fp8 --listen-address 127.0.0.1:8001 --speedup 10
   curl -d '{\"slowdown\": 1.08}' http://127.0.0.1:8001/simulate
 
-A fault is switched on and off in the same way: {\"fault\": \"hang\"}, then {\"fault\": \"none\"}.";
+A fault is switched on and off in the same way: {\"fault\": \"hang\"}, then {\"fault\": \"none\"}; one of
+/metrics too: {\"metrics\": \"absent\"}, then {\"metrics\": \"ok\"}. {\"restart\": true} restarts the server,
+{\"down_for\": 30} does so with half a minute in which it refuses connections.";
 
 /// Simulates one deployment until SIGTERM or SIGINT, and prints its base URL once it answers.
 pub async fn run(args: SimulateArgs) -> ExitCode {
@@ -95,18 +105,22 @@ fn settings(args: SimulateArgs) -> io::Result<Settings> {
     };
     let profile = Profile::named(&args.profile).ok_or_else(|| unknown("profile", &args.profile))?;
     let fault = Fault::named(&args.fault).ok_or_else(|| unknown("fault", &args.fault))?;
+    let metrics =
+        MetricsFault::named(&args.metrics).ok_or_else(|| unknown("fault", &args.metrics))?;
     Ok(Settings {
         listen: args.listen_address,
         allow_remote: args.allow_remote,
         speedup: args.speedup,
         served_model: args.served_model_name,
         api_key: args.api_key,
+        engines: args.engines,
         seed: args.seed,
         prompt_tokens: args.prompt_tokens,
         conditions: Conditions {
             slowdown: args.slowdown,
             foreign_requests: args.foreign_requests,
             fault,
+            metrics,
         },
         ..Settings::new(profile)
     })
@@ -115,6 +129,11 @@ fn settings(args: SimulateArgs) -> io::Result<Settings> {
 fn faults() -> Vec<PossibleValue> {
     let value = |fault: &Fault| PossibleValue::new(fault.name()).help(fault.meaning());
     Fault::ALL.iter().map(value).collect()
+}
+
+fn metrics_faults() -> Vec<PossibleValue> {
+    let value = |fault: &MetricsFault| PossibleValue::new(fault.label()).help(fault.meaning());
+    MetricsFault::ALL.iter().map(value).collect()
 }
 
 #[cfg(test)]
@@ -142,14 +161,19 @@ mod tests {
             "--listen-address=127.0.0.1:0",
             "--slowdown=1.5",
             "--fault=no_done",
+            "--metrics=silent",
+            "--engines=2",
         ])
         .unwrap();
         assert_eq!(settings.profile.name, "bf16");
         assert_eq!(settings.conditions.slowdown, 1.5);
         assert_eq!(settings.conditions.fault, Fault::NoDone);
+        assert_eq!(settings.conditions.metrics, MetricsFault::Silent);
+        assert_eq!(settings.engines, 2);
         for wrong in [
             "--profile=int4",
             "--fault=gremlins",
+            "--metrics=gremlins",
             "--listen-address=here",
         ] {
             assert!(parse(&[wrong]).is_err(), "{wrong}");

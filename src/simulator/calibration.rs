@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::controls::Conditions;
 use super::engine::Engine;
-use super::faults::Conditions;
 use super::kv_cache::Prompt;
 use super::profile::Profile;
 use super::sequence::Request;

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::faults::Conditions;
+use super::controls::Conditions;
 use super::kv_cache::{KvCache, Prompt};
 use super::profile::Profile;
 use super::sequence::{Progress, Request, Sequence, SequenceId};
@@ -277,6 +277,7 @@ mod tests {
         slowdown: 1.0,
         foreign_requests: 0,
         fault: crate::simulator::Fault::None,
+        metrics: crate::simulator::MetricsFault::Ok,
     };
 
     fn engine(change: impl FnOnce(&mut Profile)) -> Engine {

@@ -7,9 +7,7 @@
 //! | `GET /health`, `/ping` | empty 200 |
 //! | `GET /load`, `/is_sleeping` | requests in the server; whether the engine sleeps |
 //! | `GET /metrics` | vLLM's page |
-//! | `GET`, `POST /simulate` | the [`Conditions`], and a [`Change`] of them; not vLLM's |
-//!
-//! [`Conditions`]: super::Conditions
+//! | `GET`, `POST /simulate` | the [`Conditions`] with what happened so far, and a [`Change`]; not vLLM's |
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,13 +20,16 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::{StreamExt, stream};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::answer::{Answer, UsageOptions};
+use super::controls::{Change, Conditions, Controls};
 use super::driver::{Driver, Timeline};
-use super::exposition::{self, HttpRequests, Identity};
-use super::faults::{Change, Controls, Fault};
+use super::exposition::{self, Identity};
+use super::faults::Fault;
+use super::metrics as metrics_page;
 use super::profile::Profile;
 use super::refusal::Refusal;
 use super::request::{Bounds, ChatRequest};
@@ -51,7 +52,6 @@ pub(super) struct Deployment {
     pub(super) controls: Controls,
     pub(super) ids: Mutex<Random>,
     pub(super) started: Started,
-    pub(super) http_requests: Mutex<HttpRequests>,
 }
 
 /// When the deployment started, on both clocks, so that one reading of the wall clock is enough.
@@ -65,6 +65,12 @@ impl Started {
     /// Seconds since the Unix epoch, now.
     fn unix_seconds(&self) -> i64 {
         self.at.as_second() + self.instant.elapsed().as_secs() as i64
+    }
+
+    /// Seconds since the Unix epoch, at `instant`.
+    fn unix_seconds_at(&self, instant: Instant) -> f64 {
+        let since = instant.saturating_duration_since(self.instant);
+        self.at.as_duration().as_secs_f64() + since.as_secs_f64()
     }
 }
 
@@ -127,11 +133,7 @@ async fn as_uvicorn(State(deployment): Shared, request: Request, next: Next) -> 
             4 => "4xx",
             _ => "5xx",
         };
-        let mut requests = deployment
-            .http_requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *requests.entry((handler, method, status)).or_default() += 1;
+        deployment.driver.count_answer(handler, method, status);
     }
     response
 }
@@ -216,7 +218,7 @@ async fn chat_completions(State(deployment): Shared, body: Bytes) -> Result<Resp
         )
             .into_response());
     }
-    let Ok(body) = answering::body(answer, progress, fault).await else {
+    let Some(body) = answering::body(answer, progress, fault).await else {
         return Err(Refusal::engine_dead());
     };
     let body = match fault {
@@ -247,7 +249,7 @@ fn failed_outright(fault: Fault) -> Option<Response> {
             let refusal = Refusal::new(status, "RateLimitError", "Rate limit exceeded.".into());
             ([(header::RETRY_AFTER, "1")], refusal).into_response()
         }
-        Fault::Http500 => Refusal::engine_dead().into_response(),
+        Fault::Http500 | Fault::EngineDead => Refusal::engine_dead().into_response(),
         Fault::Http503 => unavailable(),
         Fault::Redirect => {
             let elsewhere = [(
@@ -290,13 +292,15 @@ async fn version(State(deployment): Shared) -> Response {
 async fn health(State(deployment): Shared) -> Response {
     match deployment.fault() {
         Fault::Http503 => unavailable(),
+        Fault::EngineDead => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         _ => StatusCode::OK.into_response(),
     }
 }
 
 async fn load(State(deployment): Shared) -> Response {
-    let engine = deployment.driver.snapshot();
-    axum::Json(json!({"server_load": engine.running + engine.waiting})).into_response()
+    let engines = deployment.driver.look().engines;
+    let load: usize = engines.iter().map(|seen| seen.running + seen.waiting).sum();
+    axum::Json(json!({"server_load": load})).into_response()
 }
 
 async fn is_sleeping(State(deployment): Shared) -> Response {
@@ -304,38 +308,49 @@ async fn is_sleeping(State(deployment): Shared) -> Response {
 }
 
 async fn metrics(State(deployment): Shared) -> Response {
-    let identity = Identity {
-        model: &deployment.model,
-        profile: &deployment.profile,
-        started: deployment.started.at.as_duration().as_secs_f64(),
-        is_asleep: deployment.fault() == Fault::Asleep,
+    let page = || {
+        let seen = deployment.driver.look();
+        let identity = Identity {
+            model: &deployment.model,
+            profile: &deployment.profile,
+            started: deployment.started.unix_seconds_at(seen.started),
+            is_asleep: deployment.fault() == Fault::Asleep,
+        };
+        exposition::render(&identity, &seen.engines, &seen.http_requests)
     };
-    let engine = deployment.driver.snapshot();
-    let requests = deployment
-        .http_requests
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
-    let page = exposition::render(&identity, &engine, &requests);
-    (
-        [(
-            header::CONTENT_TYPE,
-            "text/plain; version=1.0.0; charset=utf-8",
-        )],
-        page,
-    )
-        .into_response()
+    metrics_page::answer(deployment.controls.conditions().metrics, page).await
+}
+
+/// What `/simulate` shows.
+#[derive(Serialize)]
+struct Simulation {
+    #[serde(flatten)]
+    conditions: Conditions,
+    restarts: u32,
+    /// The part of the prompt and generation tokens on `/metrics` that was other clients'.
+    foreign_prompt_tokens: u64,
+    foreign_generation_tokens: u64,
 }
 
 async fn conditions(State(deployment): Shared) -> Response {
-    axum::Json(deployment.controls.conditions()).into_response()
+    let engines = deployment.driver.look().engines;
+    let shown = Simulation {
+        conditions: deployment.controls.conditions(),
+        restarts: deployment.controls.restarts(),
+        foreign_prompt_tokens: engines.iter().map(|e| e.stats.foreign_prompt_tokens).sum(),
+        foreign_generation_tokens: engines
+            .iter()
+            .map(|e| e.stats.foreign_generation_tokens)
+            .sum(),
+    };
+    axum::Json(shown).into_response()
 }
 
-async fn change_conditions(State(deployment): Shared, body: Bytes) -> Response {
+async fn change_conditions(shared: Shared, body: Bytes) -> Response {
     let change: Result<Change, String> =
         serde_json::from_slice(&body).map_err(|error| error.to_string());
-    match change.and_then(|change| deployment.controls.apply(change)) {
-        Ok(conditions) => axum::Json(conditions).into_response(),
+    match change.and_then(|change| shared.controls.apply(change)) {
+        Ok(_) => conditions(shared).await,
         Err(message) => (
             StatusCode::BAD_REQUEST,
             axum::Json(json!({"error": message})),

@@ -104,13 +104,16 @@ impl Sequence {
         if self.progress.tokens == 1 {
             let waited = seconds_since(self.arrived);
             stats.time_to_first_token.observe(waited);
-            stats.prompt_tokens += u64::from(self.request.prompt.tokens);
+            let prompt_tokens = u64::from(self.request.prompt.tokens);
+            stats.prompt_tokens += prompt_tokens;
+            stats.foreign_prompt_tokens += if self.is_foreign { prompt_tokens } else { 0 };
             self.first_token = at;
         } else {
             let gap = seconds_since(self.last_token);
             stats.inter_token_latency.observe(gap);
         }
         stats.generation_tokens += 1;
+        stats.foreign_generation_tokens += u64::from(self.is_foreign);
         self.last_token = at;
     }
 

@@ -9,6 +9,8 @@ pub(super) enum Finish {
     Length,
     /// The client went away.
     Abort,
+    /// The engine died.
+    Error,
 }
 
 impl Finish {
@@ -18,6 +20,7 @@ impl Finish {
             Self::Stop => "stop",
             Self::Length => "length",
             Self::Abort => "abort",
+            Self::Error => "error",
         }
     }
 }
@@ -58,6 +61,9 @@ pub(super) struct Stats {
     pub(super) stopped: u64,
     pub(super) reached_length: u64,
     pub(super) aborted: u64,
+    /// The part of `prompt_tokens` and of `generation_tokens` that was other clients'; not on vLLM's page.
+    pub(super) foreign_prompt_tokens: u64,
+    pub(super) foreign_generation_tokens: u64,
     pub(super) request_prompt_tokens: Histogram,
     pub(super) request_generation_tokens: Histogram,
     pub(super) iteration_tokens: Histogram,
@@ -107,6 +113,8 @@ impl Default for Stats {
             stopped: 0,
             reached_length: 0,
             aborted: 0,
+            foreign_prompt_tokens: 0,
+            foreign_generation_tokens: 0,
             request_prompt_tokens: Histogram::new(TOKENS),
             request_generation_tokens: Histogram::new(TOKENS),
             iteration_tokens: Histogram::new(ITERATION_TOKENS),
@@ -132,6 +140,8 @@ impl Stats {
             Finish::Stop => self.stopped += 1,
             Finish::Length => self.reached_length += 1,
             Finish::Abort => self.aborted += 1,
+            // Who would count it is dead.
+            Finish::Error => {}
         }
     }
 }

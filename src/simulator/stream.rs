@@ -90,6 +90,11 @@ impl Events {
             return;
         }
         let progress = *self.progress.borrow_and_update();
+        if progress.finish == Some(Finish::Error) {
+            self.pending.extend([error_event(), DONE_EVENT]);
+            self.next = Next::End;
+            return;
+        }
         if self.sent == 0 {
             self.pending.push_back(self.answer.role_event());
             if self.strike_first(progress) {
@@ -182,19 +187,26 @@ impl Events {
     }
 }
 
-/// The body of an answer without a stream, once it is complete; an error ends the connection.
+/// The body of an answer without a stream, once it is complete; `None` when the engine died over it.
 pub(super) async fn body(
     answer: Answer,
     mut progress: watch::Receiver<Progress>,
     fault: Fault,
-) -> io::Result<Bytes> {
+) -> Option<Bytes> {
     if fault == Fault::StallMidStream {
         std::future::pending::<()>().await;
     }
     let finished = progress
         .wait_for(|progress| progress.finish.is_some())
-        .await;
-    let finished = *finished.map_err(|_| io::ErrorKind::ConnectionReset)?;
+        .await
+        .map(|finished| *finished);
+    let Ok(finished) = finished else {
+        // The server's process has ended: nobody answers any more, and the connection is being cut.
+        return std::future::pending().await;
+    };
+    if finished.finish == Some(Finish::Error) {
+        return None;
+    }
     let empty = Progress {
         tokens: 0,
         ..finished
@@ -208,5 +220,5 @@ pub(super) async fn body(
         Fault::HugeEvent | Fault::Flood => "x".repeat(HUGE_EVENT_BYTES),
         _ => answer.body(finished, true),
     };
-    Ok(whole.into())
+    Some(whole.into())
 }

@@ -103,18 +103,135 @@ fn foreign_requests_run_until_they_are_sent_away() {
     server.await_metric(RUNNING, 0.0);
 }
 
+/// What the simulator itself says of other clients' tokens: prompt and generation.
+fn foreign_tokens(server: &Server) -> (f64, f64) {
+    let shown: serde_json::Value = serde_json::from_str(&server.get("/simulate").body).unwrap();
+    let count = |name: &str| shown[name].as_f64().unwrap();
+    (
+        count("foreign_prompt_tokens"),
+        count("foreign_generation_tokens"),
+    )
+}
+
+/// Other clients' requests are counted on the page as ours are: with ours taken off, they are all that is
+/// left of it.
+#[test]
+fn foreign_requests_count_as_ours_do() {
+    const OURS: f64 = 5.0;
+    let server = Server::start(50.0, |settings| {
+        settings.prompt_tokens = Some(110);
+        settings.conditions.foreign_requests = 6;
+    });
+    for _ in 0..5 {
+        server.chat(&chat(r#""max_tokens":64"#));
+    }
+    let finished = r#"vllm:request_success_total{engine="0",finished_reason="length""#;
+    while server.metric(finished) < OURS + 12.0 {}
+    // Nothing moves any more, so that all looks are of one moment.
+    server.post("/simulate", r#"{"fault": "hang"}"#);
+    let (prompts, tokens) = foreign_tokens(&server);
+    let metric = |name: &str| server.metric(&format!("vllm:{name}{{"));
+    assert_eq!(metric("num_requests_running"), 6.0);
+    assert_eq!(metric("prompt_tokens_total"), prompts + OURS * 110.0);
+    assert_eq!(metric("generation_tokens_total"), tokens + OURS * 64.0);
+    let ended = server.metric(finished);
+    let begun = metric("time_to_first_token_seconds_count");
+    // Who runs has had a first token, or is about to.
+    assert!(
+        (ended..=ended + 6.0).contains(&begun),
+        "{begun} and {ended}"
+    );
+    for histogram in [
+        "e2e_request_latency_seconds",
+        "request_queue_time_seconds",
+        "request_prefill_time_seconds",
+        "request_decode_time_seconds",
+        "request_inference_time_seconds",
+        "request_time_per_output_token_seconds",
+        "request_prompt_tokens",
+        "request_generation_tokens",
+        "request_params_max_tokens",
+    ] {
+        let count = metric(&format!("{histogram}_count"));
+        assert_eq!(count, ended, "{histogram}");
+    }
+    assert_eq!(
+        metric("inter_token_latency_seconds_count"),
+        metric("generation_tokens_total") - begun
+    );
+    let queries = metric("prefix_cache_queries_total");
+    assert!(queries >= metric("prompt_tokens_total"), "{queries}");
+    assert!(
+        queries <= metric("prompt_tokens_total") + 6.0 * 192.0,
+        "{queries}"
+    );
+    assert_eq!(
+        metric("prefix_cache_hits_total"),
+        (OURS - 1.0) * 96.0,
+        "no two foreign prompts are alike"
+    );
+    assert_eq!(server.get("/load").body, r#"{"server_load":6}"#);
+}
+
+#[test]
+fn engines_share_the_requests_and_each_has_its_series() {
+    let server = Server::start(5.0, |settings| {
+        settings.prompt_tokens = Some(110);
+        settings.engines = 3;
+        settings.conditions.foreign_requests = 4;
+    });
+    let of = |name: &str, engine: u32| {
+        let labels = format!(r#"vllm:{name}{{engine="{engine}""#);
+        server.metric(&labels)
+    };
+    let streams = open_chats(&server, 5, r#""stream":true,"max_tokens":200"#);
+    for (engine, running) in [(0, 4.0), (1, 3.0), (2, 2.0)] {
+        let series = format!(r#"{RUNNING}{{engine="{engine}""#);
+        server.await_metric(&series, running);
+        assert!(of("kv_cache_usage_perc", engine) > 0.0);
+        assert_eq!(of("engine_sleep_state", engine), 1.0);
+    }
+    for mut stream in streams {
+        let reply = read_reply(&mut stream);
+        assert!(
+            reply.body.contains(r#""completion_tokens":200"#),
+            "{reply:?}"
+        );
+    }
+    server.post("/simulate", r#"{"fault": "hang"}"#);
+    let (prompts, tokens) = foreign_tokens(&server);
+    let sum = |name: &str| (0..3).map(|engine| of(name, engine)).sum::<f64>();
+    assert_eq!(sum("generation_tokens_total"), tokens + 5.0 * 200.0);
+    assert_eq!(sum("prompt_tokens_total"), prompts + 5.0 * 110.0);
+    // Each engine has a cache of its own: two, two and one of ours came to them.
+    assert_eq!(sum("prefix_cache_hits_total"), 2.0 * 96.0);
+    let page = server.get("/metrics").body;
+    let count = |engine: u32| page.matches(&format!(r#"engine="{engine}""#)).count();
+    assert_eq!((count(1), count(2), count(3)), (count(0), count(0), 0));
+    for family in page.lines().filter(|line| line.starts_with("# TYPE")) {
+        assert_eq!(page.matches(&format!("{family}\n")).count(), 1, "{family}");
+    }
+}
+
 #[test]
 fn conditions_are_read_changed_and_checked_over_http() {
     let server = Server::start(1.0, |_| {});
-    let usual = r#"{"slowdown":1.0,"foreign_requests":0,"fault":"none"}"#;
+    let happened = r#""restarts":0,"foreign_prompt_tokens":0,"foreign_generation_tokens":0"#;
+    let usual = format!(
+        r#"{{"slowdown":1.0,"foreign_requests":0,"fault":"none","metrics":"ok",{happened}}}"#
+    );
     assert_eq!(server.get("/simulate").body, usual);
     let changed = server.post("/simulate", r#"{"slowdown":1.08,"fault":"no_done"}"#);
-    let now = r#"{"slowdown":1.08,"foreign_requests":0,"fault":"no_done"}"#;
-    assert_eq!((changed.status, changed.body.as_str()), (200, now));
+    let now = format!(
+        r#"{{"slowdown":1.08,"foreign_requests":0,"fault":"no_done","metrics":"ok",{happened}}}"#
+    );
+    assert_eq!((changed.status, &changed.body), (200, &now));
     for wrong in [
         r#"{"fault":"gremlins"}"#,
         r#"{"slowdown":0}"#,
         r#"{"slow":2}"#,
+        r#"{"metrics":"gremlins"}"#,
+        r#"{"down_for":-1,"restart":true}"#,
         "oops",
     ] {
         let refused = server.post("/simulate", wrong);
@@ -160,11 +277,13 @@ fn a_stop_ends_every_connection_and_frees_the_port() {
 #[test]
 fn settings_out_of_range_are_refused() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let wrong: [fn(&mut Settings); 4] = [
+    let wrong: [fn(&mut Settings); 6] = [
         |settings| settings.listen = ([0, 0, 0, 0], 0).into(),
         |settings| settings.speedup = 0.0,
         |settings| settings.speedup = f64::NAN,
         |settings| settings.conditions.slowdown = -1.0,
+        |settings| settings.engines = 0,
+        |settings| settings.engines = 65,
     ];
     for (number, change) in wrong.into_iter().enumerate() {
         let mut settings = Settings::new(Profile::named("fp8").unwrap());

@@ -9,4 +9,6 @@
 mod behaviour;
 mod client;
 mod faults;
+mod metrics;
+mod restarts;
 mod shape;
