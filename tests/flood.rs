@@ -39,7 +39,78 @@ fn for_ever(wire: &mut Wire, bytes: &str) -> io::Result<()> {
     }
 }
 
+/// About 100 MB of zeros as gzip has them in 600 KB: one literal, and then a match of 258 bytes over and over.
+fn gzip_bomb() -> Vec<u8> {
+    let mut bytes = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    let (mut word, mut filled) = (0_u32, 0);
+    // Codes go in from their highest bit, as deflate has it.
+    let mut push = |code: u32, length: u32| {
+        for bit in (0..length).rev() {
+            word |= (code >> bit & 1) << filled;
+            filled += 1;
+            if filled == 8 {
+                bytes.push(word as u8);
+                (word, filled) = (0, 0);
+            }
+        }
+    };
+    // The last block, with fixed codes; the literal 0.
+    push(0b1, 1);
+    push(0b10, 2);
+    push(0b0011_0000, 8);
+    for _ in 0..390_000 {
+        push(0b1100_0101, 8);
+        push(0, 5);
+    }
+    push(0, 7 + 8);
+    bytes
+}
+
+/// An answer of `kind` that is packed, though the request forbade it.
+fn packed(wire: &mut Wire, kind: &str) -> io::Result<()> {
+    let bomb = gzip_bomb();
+    wire.say(format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
+        bomb.len()
+    ))?;
+    wire.say(bomb)
+}
+
 const FLOODS: &[Flood] = &[
+    Flood {
+        what: "words without end, far beyond those asked for",
+        reason: FailureReason::TooLarge,
+        workload: |_| {},
+        script: |wire| {
+            wire.say(EVENTS)?;
+            for_ever(
+                wire,
+                "data:{\"choices\":[{\"delta\":{\"content\":\"word\"}}]}\n\n",
+            )
+        },
+    },
+    Flood {
+        what: "one line without end",
+        reason: FailureReason::TooLarge,
+        workload: |_| {},
+        script: |wire| {
+            wire.say(EVENTS)?;
+            for_ever(wire, "data: x")
+        },
+    },
+    // What is packed is not unpacked: it holds no event, and is no JSON.
+    Flood {
+        what: "a packed stream that unpacks without end",
+        reason: FailureReason::Truncated,
+        workload: |_| {},
+        script: |wire| packed(wire, "text/event-stream"),
+    },
+    Flood {
+        what: "a packed answer that unpacks without end",
+        reason: FailureReason::BadJson,
+        workload: |workload| workload.stream = false,
+        script: |wire| packed(wire, "application/json"),
+    },
     Flood {
         what: "tokens without end",
         reason: FailureReason::TooLarge,
@@ -133,6 +204,9 @@ fn a_flood_is_ended_by_a_bound_and_memory_stays_flat() {
             growth as f64 / f64::from(1 << 20)
         );
         assert_eq!(run.records.len(), 4);
+        for asked in server.asked() {
+            assert_eq!(asked.header("accept-encoding"), Some("identity"));
+        }
         for record in &run.records {
             let error = record.outcome.as_ref().unwrap_err();
             assert_eq!(error.reason, flood.reason, "{}: {error}", flood.what);

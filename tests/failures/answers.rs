@@ -71,6 +71,14 @@ fn short_run(workload: &mut Workload) {
 const CHUNKED_HTML: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ntransfer-encoding: chunked\r\n\r\n";
 
+/// Three tokens and the end of an answer, said to be of `length` bytes.
+fn with_length(length: usize) -> String {
+    let events = [TOKEN, TOKEN, TOKEN].join("\n\n");
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {length}\r\n\r\n{events}\n\n"
+    )
+}
+
 /// Every reason that an answer, or the lack of one, can have.
 pub(crate) const ANSWERS: &[Answer] = {
     use FailureReason as R;
@@ -98,6 +106,44 @@ pub(crate) const ANSWERS: &[Answer] = {
                 wire.silence()
             },
         ),
+        Answer::new(
+            R::BadHttp,
+            "a chunk longer than it says",
+            "",
+            plain,
+            |wire| {
+                wire.stream()?;
+                wire.event(TOKEN)?;
+                wire.say(format!("10\r\n{TOKEN}\n\n\r\n"))?;
+                wire.silence()
+            },
+        ),
+        Answer::new(
+            R::BadHttp,
+            "a chunk larger than any number",
+            "",
+            plain,
+            |wire| {
+                wire.stream()?;
+                wire.event(TOKEN)?;
+                wire.say("fffffffffffffffff0\r\n")?;
+                wire.silence()
+            },
+        ),
+        Answer::new(
+            R::BadHttp,
+            "a status that is no number",
+            "",
+            plain,
+            |wire| {
+                wire.say("HTTP/1.1 two hundred\r\n\r\n")?;
+                wire.silence()
+            },
+        ),
+        Answer::new(R::BadHttp, "two lengths", "", plain, |wire| {
+            wire.say("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nabcdef")?;
+            wire.silence()
+        }),
         Answer::new(R::Redirect, "302", "HTTP 302", plain, |wire| {
             wire.say("HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n")
         }),
@@ -130,6 +176,15 @@ pub(crate) const ANSWERS: &[Answer] = {
             "slow down",
             plain,
             |wire| wire.document("429 Too Many Requests", "text/plain", "slow down"),
+        ),
+        Answer::new(
+            R::Http429,
+            "a limit with a time to come back, which is not waited for",
+            "HTTP 429: later",
+            plain,
+            |wire| {
+                wire.say("HTTP/1.1 429 Too Many Requests\r\nretry-after: 3600\r\ncontent-length: 5\r\n\r\nlater")
+            },
         ),
         Answer::new(
             R::Http4xx,
@@ -183,6 +238,16 @@ pub(crate) const ANSWERS: &[Answer] = {
             wire.say("HTTP/1.1 204 No Content\r\n\r\n")
         }),
         Answer::new(
+            R::HttpOther,
+            "another protocol is offered",
+            "HTTP 101",
+            plain,
+            |wire| {
+                wire.say("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n")?;
+                wire.silence()
+            },
+        ),
+        Answer::new(
             R::StreamError,
             "an error event, then the end",
             "EngineCore encountered an issue.",
@@ -219,11 +284,49 @@ pub(crate) const ANSWERS: &[Answer] = {
             },
         ),
         Answer::new(
+            R::BadSse,
+            "a whole answer in place of a stream",
+            "application/json",
+            plain,
+            |wire| wire.json("200 OK", r#"{"choices":[]}"#),
+        ),
+        Answer::new(R::BadSse, "bytes of no kind", "none", plain, |wire| {
+            wire.say(format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{TOKEN}\n\n",
+                TOKEN.len() + 2
+            ))
+        }),
+        Answer::new(
             R::BadJson,
             "an event that is cut off",
             r#"{"choices":[{"ind"#,
             plain,
             |wire| wire.events(&[ROLE, TOKEN, r#"data: {"choices":[{"ind"#, DONE]),
+        ),
+        Answer::new(
+            R::BadJson,
+            "an event that is a number",
+            "5",
+            plain,
+            |wire| wire.events(&[ROLE, TOKEN, "data: 5", DONE]),
+        ),
+        Answer::new(
+            R::BadJson,
+            "a token that is not UTF-8",
+            "content",
+            plain,
+            |wire| {
+                wire.stream()?;
+                wire.event(TOKEN)?;
+                let (head, tail) = (
+                    &b"data: {\"choices\":[{\"delta\":{\"content\":\""[..],
+                    &b"\"}}]}\n\n"[..],
+                );
+                let event = [head, b"\xff\xfe\xc3\x28", tail].concat();
+                wire.say([format!("{:x}\r\n", event.len()).as_bytes(), &event, b"\r\n"].concat())?;
+                wire.event(DONE)?;
+                wire.say("0\r\n\r\n")
+            },
         ),
         Answer::new(
             R::BadJson,
@@ -276,6 +379,26 @@ pub(crate) const ANSWERS: &[Answer] = {
             "[DONE]",
             plain,
             |wire| wire.events(&[ROLE, TOKEN, LAST, USAGE]),
+        ),
+        Answer::new(
+            R::Truncated,
+            "a stream shorter than its length",
+            "",
+            plain,
+            |wire| {
+                wire.say(with_length(1000))?;
+                wire.hang_up()
+            },
+        ),
+        Answer::new(
+            R::Truncated,
+            "a stream longer than its length",
+            "[DONE]",
+            plain,
+            |wire| {
+                wire.say(with_length(100))?;
+                wire.hang_up()
+            },
         ),
         Answer::new(
             R::Truncated,
@@ -360,6 +483,19 @@ pub(crate) const ANSWERS: &[Answer] = {
         ),
         Answer::new(
             R::TimeoutFirstToken,
+            "a head that comes byte by byte",
+            "0.300 s",
+            short_first_token,
+            |wire| {
+                for byte in "HTTP/1.1 200 OK\r\n".bytes() {
+                    wire.say([byte])?;
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                wire.silence()
+            },
+        ),
+        Answer::new(
+            R::TimeoutFirstToken,
             "a role and no more",
             "0.300 s",
             short_first_token,
@@ -388,6 +524,16 @@ pub(crate) const ANSWERS: &[Answer] = {
                 wire.stream()?;
                 wire.event(TOKEN)?;
                 wire.event(TOKEN)?;
+                wire.silence()
+            },
+        ),
+        Answer::new(
+            R::TimeoutStall,
+            "silence before the length is reached",
+            " s after it was sent",
+            short_stall,
+            |wire| {
+                wire.say(with_length(1000))?;
                 wire.silence()
             },
         ),

@@ -7,13 +7,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use vllm_prober::deployment::SecretSource;
 use vllm_prober::measurement::{FailureReason, RequestError, Run};
 use vllm_prober::statistics::{InvalidReason, summarize};
 
 mod answers;
+mod oddities;
 #[path = "../common/replay.rs"]
 mod replay;
+mod resets;
 #[path = "../common/scripted.rs"]
 mod scripted;
 #[path = "../common/tls.rs"]
@@ -29,6 +32,9 @@ use unreachable::{UNREACHABLE, encrypted};
 /// A limit that is meant to be met.
 const SHORT: Duration = Duration::from_millis(300);
 
+/// Far more than any run here needs, and far less than the limits that are not meant to be met.
+const PROMPTLY: Duration = Duration::from_secs(5);
+
 /// The longest detail that may be kept, in characters.
 const DETAIL_CHARS: usize = 300;
 
@@ -42,9 +48,12 @@ fn a_failing_answer_has_its_reason_and_leaves_the_others_alone() {
         });
         let mut workload = workload(4, 8);
         (row.workload)(&mut workload);
+        let begun = Instant::now();
         let run = measure(endpoint(&server.base_url()), workload).unwrap();
 
+        assert!(begun.elapsed() < PROMPTLY, "{what}: {:?}", begun.elapsed());
         assert_eq!(run.records.len(), 8, "{what}");
+        assert_eq!(server.posts().len(), 8, "{what}: nothing is tried again");
         let failures = failures(&run);
         assert_eq!(failures.len(), 2, "{what}: {failures:?}");
         for error in failures {
@@ -75,7 +84,10 @@ fn a_server_that_cannot_be_talked_to_fails_every_request_of_its_run() {
         let (endpoint, _alive) = (row.place)();
         let mut workload = workload(2, 4);
         (row.limits)(&mut workload.limits);
+        let begun = Instant::now();
         let run = measure(endpoint, workload).unwrap();
+
+        assert!(begun.elapsed() < PROMPTLY, "{what}: {:?}", begun.elapsed());
 
         let failures = failures(&run);
         assert_eq!(failures.len(), 4, "{what}: {failures:?}");
