@@ -75,8 +75,9 @@ struct Account {
     skipped: BTreeMap<SkippedReason, u64>,
     deferred: u64,
     looks: usize,
-    /// What the last look was for.
+    /// What the last look was for, and when it was begun.
     looked_for: Option<Timestamp>,
+    looked_at: Option<Timestamp>,
 }
 
 impl Account {
@@ -88,6 +89,8 @@ impl Account {
 #[derive(Clone, Copy, Debug)]
 struct Started {
     slot: Timestamp,
+    /// When the agenda let it start, before the look.
+    admitted: Timestamp,
     at: Timestamp,
     run_time: Duration,
 }
@@ -171,6 +174,7 @@ fn simulate(fleet: &[Plan], world: &World) -> Vec<Account> {
                     let run_time = plan.run_times[account.started.len() % plan.run_times.len()];
                     account.started.push(Started {
                         slot,
+                        admitted: account.looked_at.expect("it was looked at"),
                         at: now,
                         run_time,
                     });
@@ -202,6 +206,7 @@ fn simulate(fleet: &[Plan], world: &World) -> Vec<Account> {
                         look_for
                     }));
                     accounts[probe.0].looked_for = look_for;
+                    accounts[probe.0].looked_at = Some(now);
                 }
                 Event::Deferred { probe, until, .. } => {
                     let account = &mut accounts[probe.0];
@@ -337,7 +342,7 @@ proptest! {
             for started in &account.started {
                 let regular = schedule.next_after(started.slot - 1.nanosecond());
                 let is_slot = [first, regular].contains(&Some(started.slot));
-                prop_assert!(is_slot && !schedule.in_blackout(started.at));
+                prop_assert!(is_slot && !schedule.in_blackout(started.admitted));
             }
         }
     }
