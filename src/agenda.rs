@@ -8,8 +8,10 @@
 //! users. Then the slot waits again and holds nothing meanwhile. It is tried again after a pause that grows,
 //! and skipped if that would not be before the next slot.
 //!
-//! Every run is entered in the ledgers of its deployment and of all. A burst that a budget has no room for
-//! when it could start is skipped. Light runs are entered and never refused.
+//! Every run is entered in the ledgers of its deployment and of all. A burst for which there are no tokens left
+//! when it could start is skipped. One that is against the duty cycle waits for it, and is skipped when its next
+//! slot comes first. If it were skipped at once, a probe that is always due shortly after another would never
+//! run, though there is time for both. Light runs are entered and never refused.
 //!
 //! Who waits is served in this order. Light probes come first, since they hold a lane for a moment only and
 //! take no place under the cap. Bursts follow, the one that has waited longest before the others, even if it
@@ -28,9 +30,9 @@ pub use self::event::{Event, ProbeKey};
 pub use self::ledger::Spent;
 pub use self::reason::{DeferredReason, MissedReason, SkippedReason};
 
-use self::ledger::Load;
+use self::ledger::{Load, Refusal};
 use self::places::{Needs, Places};
-use self::waiting::{Contender, Waiting, in_order};
+use self::waiting::{Blame, Contender, Waiting, in_order};
 
 mod event;
 mod ledger;
@@ -212,17 +214,17 @@ impl Agenda {
         if self.freed && waiting.any(|waiting| waiting.is_ready(self.seen)) {
             return Some(self.seen);
         }
-        let waiting = self.waiting.values().filter_map(Waiting::until);
+        let waiting = self.waiting.values().filter_map(|waiting| waiting.until);
         let tries = waiting.filter(|until| *until > self.seen);
         let due = self.due.first().map(|(slot, _)| *slot);
         tries.chain(due).min()
     }
 
-    /// When the probe's next run may start, as far as it is known: the slot that waits, or the time until which
-    /// it was put off, or else the first slot outside its blackouts.
+    /// When the probe's next run may start, as far as it is known: the slot that waits, or the time before which
+    /// it does not start, or else the first slot outside its blackouts.
     pub fn next_run(&self, probe: ProbeKey) -> Option<Timestamp> {
         if let Some(waiting) = self.waiting.get(&probe.0) {
-            return Some(waiting.until().unwrap_or(waiting.slot));
+            return Some(waiting.until.unwrap_or(waiting.slot));
         }
         let probe = &self.probes[probe.0];
         let next = probe.next?;
@@ -283,20 +285,14 @@ impl Agenda {
             self.due.pop_first();
             let (key, probe) = (ProbeKey(index), &mut self.probes[index]);
             let given_up = self.waiting.remove(&index);
-            // A slot that was put off ends as planned, and the next one begins a wait of its own.
-            let put_off = given_up.and_then(|waiting| waiting.deferral);
-            let held_up = given_up.filter(|waiting| waiting.deferral.is_none());
-            if let Some(deferral) = put_off {
-                let reason = deferral.reason.into();
-                events.push(Event::Skipped { probe: key, reason });
-            }
-            if let Some(Waiting { held_by, .. }) = held_up {
-                events.push(Event::Missed {
+            events.extend(given_up.map(|waiting| match waiting.blame {
+                Blame::Skipped(reason) => Event::Skipped { probe: key, reason },
+                Blame::Missed(reason) => Event::Missed {
                     probe: key,
-                    reason: held_by,
+                    reason,
                     count: 1,
-                });
-            }
+                },
+            }));
             let later = probe.schedule.passed(slot, now);
             if let Some(later) = later {
                 let reason = MissedReason::Suspended;
@@ -311,12 +307,8 @@ impl Agenda {
                 let reason = SkippedReason::Blackout;
                 events.push(Event::Skipped { probe: key, reason });
             } else {
-                let waiting = Waiting {
-                    slot,
-                    since: held_up.map_or(slot, |earlier| earlier.since),
-                    held_by: MissedReason::Suspended,
-                    deferral: None,
-                };
+                let since = given_up.and_then(|waiting| waiting.place_in_queue());
+                let waiting = Waiting::new(slot, since.unwrap_or(slot));
                 self.waiting.insert(index, waiting);
             }
             probe.next = probe.schedule.next_after(now);
@@ -327,19 +319,26 @@ impl Agenda {
     /// Starts what can start, in the order of the module's rule, and notes what holds the others.
     fn start_waiting(&mut self, now: Timestamp, events: &mut Vec<Event>) {
         for index in self.in_order(now) {
-            if let Some(reason) = self.held_by(index) {
-                self.waiting
-                    .entry(index)
-                    .and_modify(|waiting| waiting.held_by = reason);
-                continue;
-            }
-            let Some(waiting) = self.waiting.remove(&index) else {
+            let Some(mut waiting) = self.waiting.remove(&index) else {
                 continue;
             };
-            let (probe, slot) = (ProbeKey(index), waiting.slot);
-            if let Some(reason) = self.skipped_by(index, now) {
-                events.push(Event::Skipped { probe, reason });
+            if let Some(reason) = self.held_by(index) {
+                waiting.held_by(reason);
+                self.waiting.insert(index, waiting);
                 continue;
+            }
+            let (probe, slot) = (ProbeKey(index), waiting.slot);
+            match self.refusal(index, now) {
+                None => {}
+                Some(Refusal { reason, until }) if reason == SkippedReason::DutyCycle => {
+                    (waiting.blame, waiting.until) = (Blame::Skipped(reason), until);
+                    self.waiting.insert(index, waiting);
+                    continue;
+                }
+                Some(Refusal { reason, .. }) => {
+                    events.push(Event::Skipped { probe, reason });
+                    continue;
+                }
             }
             let needs = self.probes[index].needs;
             self.places.take(needs);
@@ -380,10 +379,14 @@ impl Agenda {
     }
 
     /// Why a probe that nothing holds is not to start at `now`.
-    fn skipped_by(&mut self, index: usize, now: Timestamp) -> Option<SkippedReason> {
+    fn refusal(&mut self, index: usize, now: Timestamp) -> Option<Refusal> {
         let probe = &self.probes[index];
         if probe.schedule.in_blackout(now) {
-            return Some(SkippedReason::Blackout);
+            let reason = SkippedReason::Blackout;
+            return Some(Refusal {
+                reason,
+                until: None,
+            });
         }
         self.places.refusal(probe.needs, now)
     }

@@ -123,7 +123,7 @@ pub async fn measure(
     progress: Arc<Progress>,
     stop: CancellationToken,
 ) -> Result<Run, RunError> {
-    let mut watch = Watch::new(&attempt.deployment)?;
+    let mut watch = Watch::new(&attempt.deployment, attempt.workload.limits.connect)?;
     if !attempt.observed {
         watch = watch.without_metrics();
     }

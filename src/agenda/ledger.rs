@@ -38,6 +38,14 @@ pub(super) struct Load {
     pub(super) light: bool,
 }
 
+/// Why a burst may not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) reason: SkippedReason,
+    /// When it may, if that is known: before then nothing changes.
+    pub(super) until: Option<Timestamp>,
+}
+
 /// The account of one budget.
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
@@ -72,22 +80,27 @@ impl Ledger {
     }
 
     /// Why a burst with this load may not start at `now`.
-    pub(super) fn refusal(&mut self, load: Load, now: Timestamp) -> Option<SkippedReason> {
+    pub(super) fn refusal(&mut self, load: Load, now: Timestamp) -> Option<Refusal> {
         self.forget_before(now);
-        let tokens = self
-            .sum
-            .saturating_add(self.reserved)
-            .saturating_add(load.tokens);
+        let tokens = self.sum.saturating_add(self.reserved);
+        let tokens = tokens.saturating_add(load.tokens);
         if self
             .budget
             .tokens_per_day
             .is_some_and(|limit| tokens > limit)
         {
-            return Some(SkippedReason::Budget);
+            let reason = SkippedReason::Budget;
+            return Some(Refusal {
+                reason,
+                until: None,
+            });
         }
         // How long the bursts in flight take, and so when they are paid for, is not known yet.
-        let unpaid = self.bursts_in_flight > 0 || self.paid.is_some_and(|paid| now < paid);
-        (self.budget.duty_cycle.is_some() && unpaid).then_some(SkippedReason::DutyCycle)
+        let flying = self.bursts_in_flight > 0;
+        let until = self.paid.filter(|paid| now < *paid);
+        let refused = self.budget.duty_cycle.is_some() && (flying || until.is_some());
+        let reason = SkippedReason::DutyCycle;
+        refused.then_some(Refusal { reason, until })
     }
 
     /// Notes that a run starts.
@@ -169,6 +182,12 @@ mod tests {
         }
     }
 
+    fn refusal(ledger: &mut Ledger, tokens: u64, now: Timestamp) -> Option<SkippedReason> {
+        ledger
+            .refusal(burst(tokens), now)
+            .map(|refusal| refusal.reason)
+    }
+
     fn spent(tokens: u64, seconds: u64) -> Spent {
         let wall = Duration::from_secs(seconds);
         Spent { tokens, wall }
@@ -187,12 +206,12 @@ mod tests {
         assert!(ledger.spent.len() <= 24 * 60 + 2, "{}", ledger.spent.len());
         let now = noon() + 200_000.seconds();
         // A day has 86400 seconds, and up to a minute more is remembered.
-        assert_eq!(ledger.refusal(burst(100_000 - 86_400 - 60), now), None);
+        assert_eq!(refusal(&mut ledger, 100_000 - 86_400 - 60, now), None);
         let refused = Some(SkippedReason::Budget);
-        assert_eq!(ledger.refusal(burst(100_000 - 86_400 + 1), now), refused);
+        assert_eq!(refusal(&mut ledger, 100_000 - 86_400 + 1, now), refused);
         let later = now + 25.hours();
-        assert_eq!(ledger.refusal(burst(100_000), later), None);
-        assert_eq!(ledger.refusal(burst(100_001), later), refused);
+        assert_eq!(refusal(&mut ledger, 100_000, later), None);
+        assert_eq!(refusal(&mut ledger, 100_001, later), refused);
     }
 
     #[test]
@@ -207,15 +226,15 @@ mod tests {
         let now = noon() - years;
         let seconds = |n: i64| now + n.seconds();
         assert_eq!(
-            ledger.refusal(burst(0), seconds(119)),
+            refusal(&mut ledger, 0, seconds(119)),
             Some(SkippedReason::DutyCycle)
         );
-        assert_eq!(ledger.refusal(burst(0), seconds(120)), None);
+        assert_eq!(refusal(&mut ledger, 0, seconds(120)), None);
         assert_eq!(
-            ledger.refusal(burst(1), seconds(86_459)),
+            refusal(&mut ledger, 1, seconds(86_459)),
             Some(SkippedReason::Budget)
         );
-        assert_eq!(ledger.refusal(burst(1), seconds(86_520)), None);
+        assert_eq!(refusal(&mut ledger, 1, seconds(86_520)), None);
     }
 
     #[test]
@@ -232,7 +251,7 @@ mod tests {
             ledger.enter(endless, light, noon(), noon());
         }
         assert_eq!(
-            ledger.refusal(burst(0), noon()),
+            refusal(&mut ledger, 0, noon()),
             Some(SkippedReason::DutyCycle)
         );
     }
@@ -292,9 +311,9 @@ mod tests {
                 light: wish.light,
             };
             if !wish.light
-                && let Some(reason) = ledger.refusal(load, now)
+                && let Some(refusal) = ledger.refusal(load, now)
             {
-                refused.push((now, reason));
+                refused.push((now, refusal.reason));
                 continue;
             }
             let run = Noted {

@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::ledger::{Ledger, Load, Spent};
-use super::reason::{MissedReason, SkippedReason};
+use super::ledger::{Ledger, Load, Refusal, Spent};
+use super::reason::MissedReason;
 use crate::budget::Budget;
 
 /// What a run needs; lanes and deployments are known by number.
@@ -59,7 +59,7 @@ impl Places {
     }
 
     /// Why a run that nothing keeps waiting is against a budget; a light one never is.
-    pub(super) fn refusal(&mut self, needs: Needs, now: Timestamp) -> Option<SkippedReason> {
+    pub(super) fn refusal(&mut self, needs: Needs, now: Timestamp) -> Option<Refusal> {
         if needs.load.light {
             return None;
         }

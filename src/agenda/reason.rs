@@ -20,7 +20,7 @@ closed_set! {
     KvCache "kv_cache" "The KV cache of the deployment was too full until the next slot.",
     Asleep "asleep" "The server sleeps, and a probe never wakes it.",
     Budget "budget" "The tokens that probing may take in 24 hours were used up.",
-    DutyCycle "duty_cycle" "As much of the time as is allowed had been spent under the load of probes.",
+    DutyCycle "duty_cycle" "Until the next slot as much of the time as is allowed was spent under the load of probes.",
 }
 
 closed_set! {

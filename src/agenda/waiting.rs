@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::reason::{DeferredReason, MissedReason};
+use super::reason::{DeferredReason, MissedReason, SkippedReason};
 
 /// How long a run is put off, the first time.
 const FIRST_BACKOFF: SignedDuration = SignedDuration::from_secs(5);
@@ -22,56 +22,73 @@ pub(super) struct Waiting {
     pub(super) slot: Timestamp,
     /// The first slot of this wait: earlier than `slot` if the probe had to let one go.
     pub(super) since: Timestamp,
-    pub(super) held_by: MissedReason,
-    /// Set once it has been put off, and kept until the slot has ended.
-    pub(super) deferral: Option<Deferral>,
+    /// What is to blame if the next slot comes first.
+    pub(super) blame: Blame,
+    /// Before then it does not start.
+    pub(super) until: Option<Timestamp>,
+    /// How often its run was put off.
+    put_off: u32,
 }
 
-/// That a run was put off.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Deferral {
-    pub(super) reason: DeferredReason,
-    /// When it is tried again.
-    pub(super) until: Timestamp,
-    /// How often it has been put off.
-    times: u32,
+/// What a slot ends by if it has waited in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blame {
+    Missed(MissedReason),
+    /// Kept once it has been put off or refused, whatever else comes in its way then.
+    Skipped(SkippedReason),
 }
 
 impl Waiting {
-    /// The same wait after the run was put off at `now`, once more.
-    pub(super) fn put_off(self, reason: DeferredReason, now: Timestamp) -> (Self, Timestamp) {
-        let times = self.deferral.map_or(0, |deferral| deferral.times);
-        let pause = if times > DOUBLINGS {
-            LONGEST_BACKOFF
-        } else {
-            FIRST_BACKOFF * (1 << times)
-        };
-        let until = now.checked_add(pause).unwrap_or(Timestamp::MAX);
-        let deferral = Some(Deferral {
-            reason,
-            until,
-            times: times.saturating_add(1),
-        });
-        (Self { deferral, ..self }, until)
+    /// A slot that has just come; `since` is earlier if the probe let others go.
+    pub(super) fn new(slot: Timestamp, since: Timestamp) -> Self {
+        Self {
+            slot,
+            since,
+            blame: Blame::Missed(MissedReason::Suspended),
+            until: None,
+            put_off: 0,
+        }
     }
 
-    /// When it is tried again, if it was put off.
-    pub(super) fn until(&self) -> Option<Timestamp> {
-        self.deferral.map(|deferral| deferral.until)
+    /// The same wait after the run was put off at `now`, once more.
+    pub(super) fn put_off(self, reason: DeferredReason, now: Timestamp) -> (Self, Timestamp) {
+        let pause = if self.put_off > DOUBLINGS {
+            LONGEST_BACKOFF
+        } else {
+            FIRST_BACKOFF * (1 << self.put_off)
+        };
+        let until = now.checked_add(pause).unwrap_or(Timestamp::MAX);
+        let waiting = Self {
+            blame: Blame::Skipped(reason.into()),
+            until: Some(until),
+            put_off: self.put_off.saturating_add(1),
+            ..self
+        };
+        (waiting, until)
+    }
+
+    /// Notes what keeps it from starting just now.
+    pub(super) fn held_by(&mut self, reason: MissedReason) {
+        if let Blame::Missed(held_by) = &mut self.blame {
+            *held_by = reason;
+        }
+    }
+
+    /// Since when the probe waits, if it lets this slot go. Who was put off has had a turn, and begins anew.
+    pub(super) fn place_in_queue(&self) -> Option<Timestamp> {
+        (self.put_off == 0).then_some(self.since)
     }
 
     /// Whether nothing but a place to run is in its way at `now`.
     pub(super) fn is_ready(&self, now: Timestamp) -> bool {
-        self.until().is_none_or(|until| until <= now)
+        self.until.is_none_or(|until| until <= now)
     }
 
     /// Follows a clock that was set back by `by` to `now`.
     pub(super) fn set_back(&mut self, by: SignedDuration, now: Timestamp) {
         self.slot = self.slot.min(now);
         self.since = self.since.min(now);
-        if let Some(deferral) = &mut self.deferral {
-            deferral.until = deferral.until.checked_sub(by).unwrap_or(now);
-        }
+        self.until = self.until.map(|until| until.checked_sub(by).unwrap_or(now));
     }
 }
 

@@ -37,13 +37,15 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// A watch on `deployment` whose requests run on the runtime that it is made on.
+    /// A watch on `deployment` whose requests run on the runtime that it is made on, and open their connections
+    /// within `connect`.
     ///
     /// # Errors
     /// When the token or the CA file cannot be used.
-    pub fn new(deployment: &Deployment) -> Result<Self, ClientError> {
+    pub fn new(deployment: &Deployment, connect: Duration) -> Result<Self, ClientError> {
         let endpoint = &deployment.endpoint;
-        let http = |endpoint| connection::http(endpoint, LOOK_TIMEOUT, ConnectLog::default());
+        let connect = connect.min(LOOK_TIMEOUT);
+        let http = |endpoint| connection::http(endpoint, connect, ConnectLog::default());
         let own = http(endpoint)?;
         let metrics = match &deployment.metrics {
             MetricsSource::Own => Some((own.clone(), endpoint.url("/metrics"))),

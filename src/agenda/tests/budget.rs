@@ -93,12 +93,42 @@ fn the_total_counts_what_the_runs_in_flight_may_still_take() {
 }
 
 #[test]
-fn after_a_burst_its_time_has_to_pass_several_times() {
+fn a_burst_waits_until_the_one_before_is_paid_for_and_is_skipped_if_its_next_slot_comes_first() {
     let mut day = day(share(0.1), NONE, &[("a/reference", MINUTELY)]);
+    let a = day.key("a/reference");
     assert_eq!(day.poll("13:00:00"), "start a/reference of 13:00:00");
-    assert_eq!(day.spend("a/reference", 100, 12, "13:00:20"), "");
-    assert_eq!(day.poll("13:01:00"), "skip a/reference by duty_cycle");
-    assert_eq!(day.poll("13:02:00"), "start a/reference of 13:02:00");
+    assert_eq!(day.spend("a/reference", 100, 9, "13:00:20"), "");
+    assert_eq!(day.poll("13:01:00"), "");
+    assert_eq!(day.agenda.next_wake(), Some(at("13:01:30")));
+    assert_eq!(day.agenda.next_run(a), Some(at("13:01:30")));
+    assert_eq!(day.poll("13:01:30"), "start a/reference of 13:01:00");
+    assert_eq!(day.spend("a/reference", 100, 12, "13:01:42"), "");
+    assert_eq!(day.poll("13:02:00"), "");
+    assert_eq!(day.poll("13:03:00"), "skip a/reference by duty_cycle");
+    assert_eq!(day.poll("13:03:30"), "start a/reference of 13:03:00");
+}
+
+#[test]
+fn a_probe_that_is_always_due_shortly_after_another_has_its_turn_too() {
+    let probes = [
+        ("a/reference", "*/10 * * * *"),
+        ("a/other", "1-59/10 * * * *"),
+    ];
+    let mut day = day(share(0.1), NONE, &probes);
+    assert_eq!(day.poll("13:00:00"), "start a/reference of 13:00:00");
+    assert_eq!(day.spend("a/reference", 100, 60, "13:01:00"), "");
+    // There is time for one of them in ten minutes, and they take turns.
+    assert_eq!(day.poll("13:10:00"), "start a/other of 13:01:00");
+    assert_eq!(day.spend("a/other", 100, 60, "13:11:00"), "");
+    assert_eq!(
+        day.poll("13:20:00"),
+        "skip a/reference by duty_cycle, start a/reference of 13:20:00"
+    );
+    assert_eq!(
+        day.spend("a/reference", 100, 60, "13:21:00"),
+        "skip a/other by duty_cycle"
+    );
+    assert_eq!(day.poll("13:30:00"), "start a/other of 13:21:00");
 }
 
 #[test]
@@ -110,27 +140,40 @@ fn a_light_run_is_paid_for_by_idle_time_before_it_and_else_by_what_follows() {
         day.spend("a/canary", 10, 9, "13:00:09"),
         "start a/reference of 13:00:00"
     );
-    // Paid for at 13:01:59, and after the canary at 13:02:17.
+    // Paid for at 13:01:59, and with the canary at 13:02:17.
     assert_eq!(
         day.spend("a/reference", 100, 55, "13:01:04"),
         "start a/canary of 13:01:00"
     );
     assert_eq!(day.spend("a/canary", 10, 9, "13:01:13"), "");
     assert_eq!(day.poll("13:02:00"), "start a/canary of 13:02:00");
-    assert_eq!(
-        day.spend("a/canary", 10, 1, "13:02:01"),
-        "skip a/reference by duty_cycle"
-    );
+    assert_eq!(day.spend("a/canary", 10, 1, "13:02:01"), "");
+    assert_eq!(day.agenda.next_wake(), Some(at("13:02:19")));
+    assert_eq!(day.poll("13:02:19"), "start a/reference of 13:02:00");
 }
 
 #[test]
 fn with_a_share_of_the_time_for_all_together_bursts_go_one_by_one() {
     let probes = [("a/reference", HOURLY), ("b/reference", "*/2 * * * *")];
     let mut day = day(NONE, share(1.0), &probes);
+    assert_eq!(day.poll("13:00:00"), "start a/reference of 13:00:00");
     assert_eq!(
-        day.poll("13:00:00"),
-        "start a/reference of 13:00:00, skip b/reference by duty_cycle"
+        day.spend("a/reference", 100, 100, "13:01:40"),
+        "start b/reference of 13:00:00"
     );
-    assert_eq!(day.spend("a/reference", 100, 119, "13:01:59"), "");
-    assert_eq!(day.poll("13:02:00"), "start b/reference of 13:02:00");
+    assert_eq!(
+        day.spend("b/reference", 100, 20, "13:02:00"),
+        "start b/reference of 13:02:00"
+    );
+}
+
+#[test]
+fn a_clock_set_back_leaves_the_wait_for_the_duty_cycle_as_long_as_it_was() {
+    let mut day = day(share(0.5), NONE, &[("a/reference", MINUTELY)]);
+    assert_eq!(day.poll("13:00:00"), "start a/reference of 13:00:00");
+    assert_eq!(day.spend("a/reference", 100, 40, "13:00:40"), "");
+    assert_eq!(day.poll("13:01:00"), "");
+    assert_eq!(day.poll("11:31:00"), "");
+    assert_eq!(day.agenda.next_wake(), Some(at("11:31:20")));
+    assert!(day.poll("11:31:20").starts_with("start a/reference"));
 }
