@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::Mutex;
@@ -409,6 +409,13 @@ fn status_error(status: StatusCode, body: &[u8]) -> RequestError {
 }
 
 fn expect_events(response: &Response) -> Result<(), RequestError> {
+    let encoding = response.headers().get(CONTENT_ENCODING);
+    if let Some(encoding) = encoding.and_then(|encoding| encoding.to_str().ok())
+        && !encoding.eq_ignore_ascii_case("identity")
+    {
+        let detail = format!("the answer is encoded as {encoding}, which was not asked for");
+        return Err(RequestError::new(FailureReason::BadSse, detail));
+    }
     let kind = response
         .headers()
         .get(CONTENT_TYPE)

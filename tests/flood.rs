@@ -101,7 +101,7 @@ const FLOODS: &[Flood] = &[
     // What is packed is not unpacked: it holds no event, and is no JSON.
     Flood {
         what: "a packed stream that unpacks without end",
-        reason: FailureReason::Truncated,
+        reason: FailureReason::BadSse,
         workload: |_| {},
         script: |wire| packed(wire, "text/event-stream"),
     },

@@ -309,6 +309,7 @@ fn plan(simulators: &[Simulator; 2]) -> Plan {
             probe(FAULTY, impatient, MetricsSource::Off),
             probe(HEALTHY, burst, MetricsSource::Own),
         ],
+        budget: Default::default(),
         max_concurrent_runs: 2,
         stale_after: 3,
         shutdown_grace: Duration::ZERO,

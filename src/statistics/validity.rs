@@ -25,7 +25,7 @@ closed_set! {
     Contaminated "contaminated" "The server did more for others meanwhile than a run may be beside.",
     UnexpectedFinish "unexpected_finish" "A completed answer ended for another reason than its bound, such as stop.",
     TokenCount "token_count" "A completed answer has more or fewer tokens than its bound.",
-    NoUsage "no_usage" "An answer carried no usage, so the run's tokens are unknown.",
+    NoUsage "no_usage" "An answer carried no usage, or one that contradicts the stream, so the run's tokens are unknown.",
     NotRun "not_run" "No run came about: nothing could be sent, or the model to ask for is unknown.",
 }
 
@@ -105,7 +105,10 @@ pub(super) fn invalid_reasons(
                 && completed.clone().any(|c| c.completion_tokens != u64::from(workload.max_tokens))
         }
         InvalidReason::NoUsage => run.records.iter().any(|record| {
-            matches!(&record.outcome, Err(error) if error.reason == FailureReason::NoUsage)
+            matches!(
+                &record.outcome,
+                Err(error) if matches!(error.reason, FailureReason::NoUsage | FailureReason::BadUsage)
+            )
         }),
         // Without a run there is nothing to summarise.
         InvalidReason::NotRun => false,

@@ -105,7 +105,12 @@ fn every_reason_has_a_row() {
     let covered: BTreeSet<_> = answers
         .chain(UNREACHABLE.iter().map(|row| row.reason))
         .collect();
-    assert_eq!(covered, FailureReason::ALL.iter().copied().collect());
+    // A request is cancelled when its whole run is given up: tests/guards.rs.
+    let of_requests = FailureReason::ALL
+        .iter()
+        .copied()
+        .filter(|reason| *reason != FailureReason::Cancelled);
+    assert_eq!(covered, of_requests.collect());
 }
 
 #[test]
