@@ -21,7 +21,7 @@ use self::closed_loop::{Replay, Replayed};
 use self::delays::Delays;
 use self::follower::Follower;
 use self::hold::reason_to_wait;
-use crate::client::watch::Watch;
+use crate::client::watch::{Unread, Watch};
 use crate::client::{Client, ClientError};
 use crate::deployment::Deployment;
 use crate::guard::Hold;
@@ -125,10 +125,10 @@ pub async fn measure(
 ) -> Result<Run, RunError> {
     let mut watch = Watch::new(&attempt.deployment, attempt.workload.limits.connect)?;
     if !attempt.observed {
-        watch = watch.without_metrics();
+        watch.ignore_metrics("several servers answer at this address");
     }
     let look = reason_to_wait(
-        &watch,
+        &mut watch,
         &attempt.deployment.guards,
         attempt.workload.is_light(),
     );
@@ -213,30 +213,18 @@ async fn replay(attempt: Attempt, watch: Watch, progress: Arc<Progress>) -> Resu
 
 fn observation(
     previous: Option<Arc<Reading>>,
-    before: Option<Result<Reading, RequestError>>,
+    before: Result<Reading, Unread>,
     during: Vec<Moment>,
-    after: Option<Result<Reading, RequestError>>,
+    after: Result<Reading, Unread>,
     health: Option<Health>,
 ) -> Observation {
-    let mut unread = None;
-    let mut read = |look: Option<Result<Reading, RequestError>>| match look {
-        Some(Ok(reading)) => Some(Arc::new(reading)),
-        Some(Err(error)) => {
-            unread = Some(error.to_string());
-            None
-        }
-        None => {
-            unread = Some("its metrics are not read".to_owned());
-            None
-        }
-    };
-    let (before, after) = (read(before), read(after));
+    let unread = before.as_ref().and(after.as_ref()).err();
     Observation {
         previous,
-        before,
+        unread: unread.map(Unread::to_string),
+        before: before.ok().map(Arc::new),
         during,
-        after,
-        unread,
+        after: after.ok().map(Arc::new),
         health,
     }
 }

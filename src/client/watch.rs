@@ -30,8 +30,8 @@ const PAGE_BYTES: u64 = 8 << 20;
 pub struct Watch {
     /// For the server's own addresses, with its token.
     http: reqwest::Client,
-    /// The page, and the client that may ask for it; absent when there is none to be read.
-    metrics: Option<(reqwest::Client, Url)>,
+    /// The page, and the client that may ask for it, or why it is not read.
+    metrics: Result<(reqwest::Client, Url), String>,
     health: Url,
     runtime: Handle,
 }
@@ -48,14 +48,14 @@ impl Watch {
         let http = |endpoint| connection::http(endpoint, connect, ConnectLog::default());
         let own = http(endpoint)?;
         let metrics = match &deployment.metrics {
-            MetricsSource::Own => Some((own.clone(), endpoint.url("/metrics"))),
+            MetricsSource::Own => Ok((own.clone(), endpoint.url("/metrics"))),
             MetricsSource::At(url) => {
                 // Another address gets nothing of what lets us in at this one.
                 let mut elsewhere = endpoint.clone();
                 elsewhere.bearer_token = None;
-                Some((http(&elsewhere)?, url.clone()))
+                Ok((http(&elsewhere)?, url.clone()))
             }
-            MetricsSource::Off => None,
+            MetricsSource::Off => Err("its metrics are not read".to_owned()),
         };
         Ok(Self {
             http: own,
@@ -65,28 +65,26 @@ impl Watch {
         })
     }
 
-    /// A watch that does not look at the metrics any more.
-    pub fn without_metrics(mut self) -> Self {
-        self.metrics = None;
-        self
+    /// Looks at the metrics no more, for the reason given in words for people.
+    pub fn ignore_metrics(&mut self, why: impl Into<String>) {
+        self.metrics = Err(why.into());
     }
 
-    /// Reads the server's own metrics; `None` when there are none to be read.
+    /// Reads the server's own metrics.
     ///
     /// # Errors
-    /// When the page does not come in time, is too large, or has nothing of vLLM's on it.
-    pub async fn read(&self) -> Option<Result<Reading, RequestError>> {
-        let (http, url) = self.metrics.clone()?;
+    /// Says in words for people why there are none: they are not to be read, the page does not come in time,
+    /// is too large, or has nothing of vLLM's on it.
+    pub async fn read(&self) -> Result<Reading, Unread> {
+        let (http, url) = self.metrics.clone().map_err(Unread::Useless)?;
         let reading = self.runtime.spawn(async move {
-            let late = |_| RequestError::new(FailureReason::TimeoutTotal, "the page did not end");
             timeout(LOOK_TIMEOUT, page(&http, url))
                 .await
-                .map_err(late)?
+                .map_err(|_| Unread::Late)?
+                .map_err(|error| Unread::Useless(error.to_string()))
         });
-        let ended = |error: tokio::task::JoinError| {
-            RequestError::new(FailureReason::Cancelled, error.to_string())
-        };
-        Some(reading.await.unwrap_or_else(|error| Err(ended(error))))
+        let ended = |error: tokio::task::JoinError| Unread::Useless(error.to_string());
+        reading.await.unwrap_or_else(|error| Err(ended(error)))
     }
 
     /// Asks the server whether it is well.
@@ -106,6 +104,17 @@ impl Watch {
     pub fn runtime(&self) -> &Handle {
         &self.runtime
     }
+}
+
+/// Why a server's own metrics were not read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Unread {
+    /// The page did not come to its end in time.
+    #[error("its page did not come within {} s", LOOK_TIMEOUT.as_secs())]
+    Late,
+    /// It was not asked for, or was none.
+    #[error("{0}")]
+    Useless(String),
 }
 
 async fn page(http: &reqwest::Client, url: Url) -> Result<Reading, RequestError> {

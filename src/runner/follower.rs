@@ -81,15 +81,15 @@ async fn follow(
         };
         let now = Instant::now();
         let moment = match &read {
-            Some(Ok(reading)) => Moment::of(reading, Duration::ZERO),
-            _ => Moment::default(),
+            Ok(reading) => Moment::of(reading, Duration::ZERO),
+            Err(_) => Moment::default(),
         };
         if let (Some(waiting), Some(limit)) = (moment.waiting, guards.abort_above_waiting)
             && waiting > f64::from(limit)
         {
             give_up.send_replace(Some(GivenUp::QueueGrew));
         }
-        if matches!(read, Some(Ok(_))) {
+        if read.is_ok() {
             moments.push((now, moment));
         }
         if life.is_over(heard.mark(), moment.generation_tokens, now)

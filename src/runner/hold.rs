@@ -4,17 +4,28 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::client::watch::Watch;
+use crate::client::watch::{Unread, Watch};
 use crate::guard::{Guards, Hold, has_worked};
 
 /// How far apart the two looks are that tell a busy server from one whose gauges were left standing.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 
 /// Why a run is not to start now. A server whose metrics cannot be read holds nothing back, and a light run
-/// waits for nobody.
-pub(super) async fn reason_to_wait(watch: &Watch, guards: &Guards, is_light: bool) -> Option<Hold> {
-    let look = async || watch.read().await?.ok();
-    let first = look().await?;
+/// waits for nobody. A page that does not come is not waited for again in the run.
+pub(super) async fn reason_to_wait(
+    watch: &mut Watch,
+    guards: &Guards,
+    is_light: bool,
+) -> Option<Hold> {
+    let first = match watch.read().await {
+        Ok(reading) => reading,
+        Err(unread) => {
+            if matches!(unread, Unread::Late) {
+                watch.ignore_metrics(unread.to_string());
+            }
+            return None;
+        }
+    };
     if first.is_asleep() {
         return Some(Hold::Asleep);
     }
@@ -23,6 +34,6 @@ pub(super) async fn reason_to_wait(watch: &Watch, guards: &Guards, is_light: boo
     }
     guards.hold(&first)?;
     sleep(SECOND_LOOK).await;
-    let second = look().await?;
+    let second = watch.read().await.ok()?;
     guards.hold(&second).filter(|_| has_worked(&first, &second))
 }
