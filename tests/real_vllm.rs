@@ -1,15 +1,17 @@
 //! The whole program against a genuine vLLM server, and beside vLLM's own benchmark.
 //!
-//! `VLLM_PROBER_TEST_BASE_URL` names the server. The comparison also needs the `vllm` program in
+//! `VLLM_PROBER_TEST_BASE_URL` names the server, `VLLM_PROBER_TEST_ENGINE_PID` the process of its engine for the
+//! test that kills it. The comparison also needs the `vllm` program in
 //! `VLLM_PROBER_TEST_VLLM` and the model's tokenizer in `VLLM_PROBER_TEST_TOKENIZER`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 #[path = "common/http.rs"]
 mod http;
@@ -28,9 +30,22 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; see the head of this file"))
 }
 
-/// `run` with its JSON on standard output.
+/// `run` with its JSON on standard output, again if the prober itself was the bottleneck: server and prober may
+/// have to share a few processors here.
 fn run(arguments: &[&str]) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_vllm-prober"))
+    const TRIES: usize = 5;
+    for _ in 1..TRIES {
+        let output = run_once(arguments);
+        if !String::from_utf8_lossy(&output.stdout).contains("\"client_bound\"") {
+            return result(&output);
+        }
+        println!("again, since the prober was the bottleneck");
+    }
+    result(&run_once(arguments))
+}
+
+fn run_once(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vllm-prober"))
         .args([
             "run",
             "--base-url",
@@ -40,13 +55,16 @@ fn run(arguments: &[&str]) -> Value {
         ])
         .args(arguments)
         .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        .unwrap()
+}
+
+fn result(output: &Output) -> Value {
+    let said = String::from_utf8_lossy(&output.stderr);
+    let output_was = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
-        "{}: {said}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout)
+        "{}: {said}{output_was}",
+        output.status
     );
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -96,17 +114,118 @@ fn every_way_to_ask_is_answered() {
         Value::Null,
         "unknown without a stream"
     );
-    for cache in ["warm", "cold", "per_run"] {
-        let result = run(&[
-            &small[..],
-            &["--prefix-cache", cache, "--ignore-eos", "--warmup", "4"],
-        ]
-        .concat());
-        assert_eq!(result["completed"], 8, "{cache}");
-    }
+    let warmed_up = run(&[&small[..], &["--ignore-eos", "--warmup", "4"]].concat());
+    assert_eq!(warmed_up["completed"], 8);
     let bench = run(&[&small[..], &["--format", "vllm-bench", "--save-detailed"]].concat());
     assert_eq!(bench["total_output_tokens"], 8 * 16);
     assert_eq!(bench["itls"].as_array().unwrap().len(), 8);
+}
+
+#[test]
+#[ignore = "needs a vLLM server"]
+fn the_prefix_cache_is_met_as_asked_by_the_servers_own_counters() {
+    let ratio_and_prompt = |cache| {
+        let result = run(&[
+            "--requests",
+            "32",
+            "--max-tokens",
+            "8",
+            "--prefix-cache",
+            cache,
+        ]);
+        assert_eq!(result["server"]["foreign_tokens"], 0.0, "{result}");
+        let prompt = number(&result["token_usage"]["prompt_tokens_mean"]);
+        (number(&result["server"]["prefix_cache_hit_ratio"]), prompt)
+    };
+    run(&["--requests", "1", "--concurrency", "1", "--max-tokens", "8"]);
+    let (warm, prompt) = ratio_and_prompt("warm");
+    let (cold, cold_prompt) = ratio_and_prompt("cold");
+    let (per_run, per_run_prompt) = ratio_and_prompt("per_run");
+    println!(
+        "prefix cache hits: warm {warm:.3}, cold {cold:.3}, per run {per_run:.3}, {prompt} prompt tokens"
+    );
+    assert_eq!(
+        [cold_prompt, per_run_prompt],
+        [prompt; 2],
+        "a salt adds no token"
+    );
+    // Whole blocks of 16 tokens, and never the whole prompt.
+    let most = ((prompt - 1.0) / 16.0).floor() * 16.0 / prompt;
+    assert!((warm - most).abs() < 1e-9, "{warm} instead of {most}");
+    assert_eq!(cold, 0.0);
+    assert!(
+        per_run < most && per_run >= most * 0.5,
+        "one request or a few are cold: {per_run}"
+    );
+}
+
+#[test]
+#[ignore = "needs a vLLM server"]
+fn runs_on_a_quiet_server_are_not_called_contaminated() {
+    for _ in 0..10 {
+        let result = run(&["--requests", "32", "--max-tokens", "64"]);
+        let server = &result["server"];
+        assert_eq!(server["generated_tokens"], 32.0 * 64.0, "{server}");
+        assert_eq!(server["foreign_tokens"], 0.0, "{server}");
+        assert_eq!(server["foreign_prompt_tokens"], 0.0, "{server}");
+        assert!(
+            number(&server["e2e_latency_seconds_mean"])
+                <= number(&result["latency_seconds"]["mean"])
+        );
+    }
+}
+
+/// The engine's process is halted, goes on, and is killed.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a vLLM server whose engine it may kill"]
+async fn a_dead_engine_is_found_within_a_minute_whatever_health_says() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let engine = variable("VLLM_PROBER_TEST_ENGINE_PID");
+    let signal = |name: &str| {
+        let status = Command::new("kill").args([name, &engine]).status().unwrap();
+        assert!(status.success(), "kill {name} {engine}");
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("prober.yaml");
+    let base_url = variable("VLLM_PROBER_TEST_BASE_URL");
+    let prompt = concat!(env!("CARGO_MANIFEST_DIR"), "/config/prompts/reference.txt");
+    std::fs::write(
+        &config,
+        format!(
+            "workloads:\n  reference: {{ prompt_file: {prompt}, requests: 640 }}\n  \
+             canary: {{ requests: 1, concurrency: 1, max_tokens: 16, prompt: hello, expect: any_length, \
+             timeouts: {{ first_token: 10s, total: 20s, run: 25s }} }}\n\
+             deployments:\n  - name: real\n    base_url: {base_url}\n    probes:\n      \
+             - {{ workload: reference, every: 40s }}\n      - {{ workload: canary, every: 5s }}\n"
+        ),
+    )
+    .unwrap();
+    let (daemon, address) = Program::serve(&config);
+    let shows = async |line: &str| {
+        let begun = Instant::now();
+        loop {
+            let (_, text) = http::get(&format!("{address}/metrics")).await.unwrap();
+            if text.lines().any(|shown| shown == line) {
+                return begun.elapsed();
+            }
+            assert!(begun.elapsed() < MINUTE, "no {line} in\n{text}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let state = |state: &str| {
+        format!("vllm_probe_deployment_state{{deployment=\"real\",state=\"{state}\"}} 1")
+    };
+    shows(r#"vllm_probe_run_in_progress{deployment="real",workload="reference"} 1"#).await;
+    signal("-STOP");
+    let (health, _) = http::get(&format!("{base_url}/health")).await.unwrap();
+    assert_eq!(health, 200);
+    println!("wedged after {:?}", shows(&state("wedged")).await);
+    signal("-CONT");
+    println!("ok again after {:?}", shows(&state("ok")).await);
+    signal("-KILL");
+    println!("down after {:?}", shows(&state("down")).await);
+    let (status, log) = daemon.terminate(MINUTE);
+    assert!(status.success(), "{status}: {}", log.join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
