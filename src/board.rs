@@ -47,6 +47,12 @@ pub struct DeploymentStatus {
 }
 
 impl Snapshot {
+    /// The probes of each deployment, which stand next to each other.
+    pub fn of_each_deployment(&self) -> impl Iterator<Item = &[Arc<ProbeStatus>]> {
+        self.probes
+            .chunk_by(|a, b| a.deployment.name == b.deployment.name)
+    }
+
     /// How the deployment of `probes`, which are all of its probes, is at `now`. What was seen longer ago than
     /// its results may be is not known any more, unless a run is going on that has not come to its end.
     pub fn state(&self, probes: &[Arc<ProbeStatus>], now: Timestamp) -> DeploymentState {

@@ -17,7 +17,7 @@ use self::catalogue::{
     OPEN_SOCKETS, REASON_COUNTERS, RUN_INVALID, Reading, SERVER_START, SUMMARIES, unix,
 };
 use self::family::{Family, Labels};
-use crate::board::{Board, ProbeStatus, Snapshot};
+use crate::board::{Board, Snapshot};
 use crate::condition::DeploymentState;
 use crate::deployment::Deployment;
 use crate::measurement::FinishReason;
@@ -270,7 +270,7 @@ fn families(snapshot: &Snapshot, now: Timestamp) -> Vec<MetricFamily> {
             Family::gauge(FINISH_REASON.0, FINISH_REASON.1),
             &finish_reasons,
         ),
-        deployment_info(&snapshot.probes),
+        deployment_info(snapshot),
         deployment_state(snapshot, now),
         server_start(snapshot),
     ];
@@ -318,9 +318,9 @@ fn finish_reasons(family: &mut Family, of: Reading<'_>, labels: Labels<'_>) {
 }
 
 /// One series for each deployment: what it is, from the configuration and from what its server tells.
-fn deployment_info(probes: &[Arc<ProbeStatus>]) -> Option<MetricFamily> {
+fn deployment_info(snapshot: &Snapshot) -> Option<MetricFamily> {
     let mut family = Family::gauge(DEPLOYMENT_INFO.0, DEPLOYMENT_INFO.1);
-    for same in of_each_deployment(probes) {
+    for same in snapshot.of_each_deployment() {
         let latest = same
             .iter()
             .max_by_key(|probe| probe.last.as_ref().map(|last| last.ended_at));
@@ -363,7 +363,7 @@ fn deployment_info(probes: &[Arc<ProbeStatus>]) -> Option<MetricFamily> {
 /// One series for each state of each deployment.
 fn deployment_state(snapshot: &Snapshot, now: Timestamp) -> Option<MetricFamily> {
     let mut family = Family::gauge(DEPLOYMENT_STATE.0, DEPLOYMENT_STATE.1);
-    for same in of_each_deployment(&snapshot.probes) {
+    for same in snapshot.of_each_deployment() {
         let current = snapshot.state(same, now);
         for state in DeploymentState::ALL {
             let labels = [
@@ -384,17 +384,13 @@ fn server_start(snapshot: &Snapshot) -> Option<MetricFamily> {
     family.done()
 }
 
-/// The probes of each deployment, which stand next to each other.
-fn of_each_deployment(probes: &[Arc<ProbeStatus>]) -> impl Iterator<Item = &[Arc<ProbeStatus>]> {
-    probes.chunk_by(|a, b| a.deployment.name == b.deployment.name)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
     use super::*;
+    use crate::board::ProbeStatus;
     use crate::deployment::{Endpoint, Lane};
     use crate::measurement::{
         Arrivals, Completion, Connections, FailureReason, RequestError, RequestRecord, Run, RunId,

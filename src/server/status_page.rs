@@ -43,13 +43,18 @@ pub(super) fn html(snapshot: &Snapshot, now: Timestamp) -> String {
                     table {
                         thead {
                             tr {
-                                th { "Deployment" } th { "Workload" } th { "Precision" } th { "Model" } th { "vLLM" }
+                                th { "Deployment" } th { "State" } th { "Workload" } th { "Precision" } th { "Model" } th { "vLLM" }
                                 th { "Last run" }
                                 th.n { "QPS" } th.n { "Decode tok/s" } th.n { "p50 (s)" } th.n { "p95 (s)" } th.n { "TTFT p50 (s)" }
                                 th.n { "Age" } th.n { "Next run" }
                             }
                         }
-                        tbody { @for probe in &snapshot.probes { (row(probe, snapshot.stale_after, now)) } }
+                        tbody {
+                            @for same in snapshot.of_each_deployment() {
+                                @let state = snapshot.state(same, now).label();
+                                @for probe in same { (row(probe, state, snapshot.stale_after, now)) }
+                            }
+                        }
                     }
                 }
             }
@@ -58,7 +63,7 @@ pub(super) fn html(snapshot: &Snapshot, now: Timestamp) -> String {
     page.into_string()
 }
 
-fn row(probe: &ProbeStatus, stale_after: u32, now: Timestamp) -> Markup {
+fn row(probe: &ProbeStatus, state: &str, stale_after: u32, now: Timestamp) -> Markup {
     let current = probe.current(stale_after, now);
     let figures = current
         .and_then(|last| last.outcome.summary())
@@ -78,6 +83,7 @@ fn row(probe: &ProbeStatus, stale_after: u32, now: Timestamp) -> Markup {
     html! {
         tr {
             td { (probe.deployment.name) }
+            td { (state) }
             td { (probe.workload.name) }
             td { (probe.deployment.precision.as_deref().unwrap_or("–")) }
             td { (probe.model().unwrap_or("–")) }
