@@ -131,6 +131,7 @@ fn run(now: Timestamp) -> Run {
         client_delays: vec![Duration::from_micros(20)],
         client_cpu: None,
         warmup: Default::default(),
+        environment: Default::default(),
         observation: Default::default(),
         given_up: None,
     }

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use crate::condition::{Condition, DeploymentState};
 use crate::deployment::{Deployment, DeploymentName};
+use crate::environment::{Contradiction, Environment, EnvironmentField, FieldChange, Generation};
 use crate::measurement::{Run, RunId};
 use crate::reading::Reading;
 use crate::statistics::{InvalidReason, Summary};
@@ -42,8 +43,57 @@ pub struct DeploymentStatus {
     pub seen_at: Timestamp,
     /// When its server's process started, in seconds since the Unix epoch; absent when it does not tell.
     pub process_start: Option<f64>,
+    /// What it runs on, and has run on since the last change.
+    pub generation: Option<Generation>,
+    /// When that last changed; absent until it has.
+    pub changed_at: Option<Timestamp>,
+    /// How often each field has changed since the start.
+    pub changes: BTreeMap<EnvironmentField, u64>,
+    /// What the operator declared and something else contradicts.
+    pub contradictions: Vec<Contradiction>,
     /// Whether several servers were found to answer at its address, so that their metrics are of no use.
     pub several_servers: bool,
+}
+
+impl DeploymentStatus {
+    /// A deployment of which nothing is known at `now`.
+    pub fn unknown(now: Timestamp) -> Self {
+        Self {
+            condition: Condition {
+                state: DeploymentState::Unknown,
+                evidence: "nothing is known yet".to_owned(),
+            },
+            seen_at: now,
+            process_start: None,
+            generation: None,
+            changed_at: None,
+            changes: EnvironmentField::ALL
+                .iter()
+                .map(|field| (*field, 0))
+                .collect(),
+            contradictions: Vec::new(),
+            several_servers: false,
+        }
+    }
+
+    /// Takes in what the deployment runs on at `now`, and tells what has changed.
+    pub fn saw_environment(&mut self, seen: &Environment, now: Timestamp) -> Vec<FieldChange> {
+        self.contradictions = seen.contradictions();
+        let changes = match &mut self.generation {
+            Some(generation) => generation.observe(seen),
+            None => {
+                self.generation = Some(Generation::first(seen.clone()));
+                Vec::new()
+            }
+        };
+        if !changes.is_empty() {
+            self.changed_at = Some(now);
+        }
+        for change in &changes {
+            *self.changes.entry(change.field).or_default() += 1;
+        }
+        changes
+    }
 }
 
 impl Snapshot {

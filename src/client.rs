@@ -9,6 +9,7 @@ mod connection;
 mod failure;
 pub mod page;
 pub mod sse;
+pub mod text_format;
 pub mod watch;
 
 use std::pin::{Pin, pin};

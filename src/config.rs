@@ -29,6 +29,7 @@ mod auths;
 mod budgets;
 mod deployments;
 mod document;
+mod environment;
 mod extra_body;
 mod feasibility;
 mod field;
@@ -186,7 +187,8 @@ mod tests {
             guards::FIELDS,
             budgets::FIELDS,
             deployments::FIELDS,
-            deployments::ENVIRONMENT_FIELDS,
+            environment::FIELDS,
+            environment::METRICS_FIELDS,
             probes::FIELDS,
             probes::BLACKOUT_FIELDS,
         ];

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::budget::Budget;
+use crate::environment::EnvironmentField;
 use crate::guard::Guards;
 
 /// The name of a deployment: the `deployment` label of every series about it. Cheap to clone.
@@ -72,8 +73,8 @@ pub struct Deployment {
     pub precision: Option<String>,
     /// Deployments of one lane are never probed at once; by default a deployment has a lane of its own.
     pub lane: Lane,
-    /// What the operator says of the environment: `gpu`, `mig_profile`, `driver`, `cuda`, `quantization`, `vllm_version`.
-    pub environment: BTreeMap<String, String>,
+    /// What is known of where it runs, and where more is learnt.
+    pub environment: EnvironmentSources,
     /// The user's own labels, shown on `vllm_probe_deployment_info` only.
     pub labels: BTreeMap<String, String>,
     /// Where its own metrics are read, for what else it was doing while it was probed.
@@ -94,13 +95,56 @@ impl Deployment {
             family: None,
             precision: None,
             lane: Lane::new(name),
-            environment: BTreeMap::new(),
+            environment: EnvironmentSources::default(),
             labels: BTreeMap::new(),
             metrics: MetricsSource::default(),
             guards: Guards::default(),
             budget: Budget::default(),
         }
     }
+}
+
+/// Where it is learnt what a deployment runs on, beside what its server tells by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvironmentSources {
+    /// The operator's own words.
+    pub declared: BTreeMap<EnvironmentField, String>,
+    /// Whether the server is asked for `/v1/models` and `/server_info` at every run.
+    pub from_server: bool,
+    /// Labels on other Prometheus pages.
+    pub from_metrics: Vec<ExporterPage>,
+    /// A file with a `field: value` in each line.
+    pub from_file: Option<PathBuf>,
+    /// A program and its arguments, whose output is such a file.
+    pub from_command: Option<Vec<String>>,
+    /// The index of the GPU on this machine, as NVIDIA's management library counts.
+    pub nvml: Option<u32>,
+}
+
+impl Default for EnvironmentSources {
+    fn default() -> Self {
+        Self {
+            declared: BTreeMap::new(),
+            from_server: true,
+            from_metrics: Vec::new(),
+            from_file: None,
+            from_command: None,
+            nvml: None,
+        }
+    }
+}
+
+/// A series on a Prometheus page, such as a DCGM exporter's, whose labels tell of the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExporterPage {
+    /// Where the page is.
+    pub url: Url,
+    /// The name of the series.
+    pub metric: String,
+    /// What its labels must be, to find the one of this GPU.
+    pub matching: BTreeMap<String, String>,
+    /// Which label tells which field.
+    pub take: BTreeMap<EnvironmentField, String>,
 }
 
 /// Where a server's own metrics are read.

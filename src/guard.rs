@@ -112,7 +112,7 @@ mod tests {
         };
         Reading {
             engines: BTreeMap::from([(EngineKey::default(), engine)]),
-            process_start: None,
+            ..Reading::default()
         }
     }
 

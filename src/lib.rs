@@ -6,6 +6,7 @@
 pub mod budget;
 mod closed_set;
 pub mod deployment;
+pub mod environment;
 pub mod guard;
 pub mod schedule;
 pub mod validity;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::closed_set::closed_set;
+use crate::environment::Environment;
 use crate::observation::{GivenUp, Observation};
 
 /// One finished replay of a workload against a deployment.
@@ -43,6 +44,8 @@ pub struct Run {
     pub client_delays: Vec<Duration>,
     /// Processor time of the measuring thread over the run; absent where the system does not tell.
     pub client_cpu: Option<ProcessorTime>,
+    /// What the deployment runs on, as far as it was found out before the run.
+    pub environment: Environment,
     /// What the server said of itself meanwhile.
     pub observation: Observation,
     /// Why it was given up before its end.

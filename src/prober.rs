@@ -251,7 +251,7 @@ impl Prober {
                 self.judge(
                     deployment,
                     Condition::after_run(&run, &summary),
-                    Some(&summary),
+                    Some((&run, &summary)),
                 );
                 self.board.update(probe.0, |status| {
                     status.in_progress = false;
@@ -277,25 +277,25 @@ impl Prober {
     }
 
     /// Publishes how a deployment is now, and logs it where that is news.
-    fn judge(&self, deployment: &Deployment, condition: Condition, run: Option<&Summary>) {
+    fn judge(&self, deployment: &Deployment, condition: Condition, run: Option<(&Run, &Summary)>) {
         let shown = self.board.snapshot();
-        let known = shown.deployments.get(&deployment.name);
-        let server = run.map(|summary| &summary.server);
-        let status = DeploymentStatus {
-            seen_at: now(),
-            process_start: server
-                .and_then(|server| server.process_start)
-                .or_else(|| known?.process_start),
-            several_servers: known.is_some_and(|known| known.several_servers)
-                || server.is_some_and(|server| server.several_servers),
-            condition,
-        };
-        let before = known.map(|known| known.condition.state);
-        if before != Some(status.condition.state) {
-            log::transition(deployment, before, &status.condition);
+        let known = shown.deployments.get(&deployment.name).map(AsRef::as_ref);
+        let mut status = known
+            .cloned()
+            .unwrap_or_else(|| DeploymentStatus::unknown(now()));
+        let state = known.map(|known| known.condition.state);
+        if state != Some(condition.state) {
+            log::transition(deployment, state, &condition);
         }
-        if status.several_servers && !known.is_some_and(|known| known.several_servers) {
-            warn!(deployment = %deployment.name, "several servers answer at this address, so their metrics are not used; write `metrics_url: off` to say so yourself");
+        (status.condition, status.seen_at) = (condition, now());
+        if let Some((run, summary)) = run {
+            status.process_start = summary.server.process_start.or(status.process_start);
+            if summary.server.several_servers && !status.several_servers {
+                log::several_servers(deployment);
+            }
+            status.several_servers |= summary.server.several_servers;
+            let changes = status.saw_environment(&run.environment, now());
+            log::environment(deployment, &changes);
         }
         self.board.update_deployment(&deployment.name, status);
     }

@@ -13,6 +13,19 @@ pub struct Reading {
     /// When the server's process started, in seconds since the Unix epoch; absent where several processes
     /// share the page.
     pub process_start: Option<f64>,
+    /// How its KV cache is configured.
+    pub cache_config: CacheConfig,
+}
+
+/// A server's KV cache, in its own words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheConfig {
+    /// The number format; `auto` follows the weights.
+    pub dtype: Option<String>,
+    /// Tokens in a block.
+    pub block_size: Option<String>,
+    /// Blocks there are.
+    pub blocks: Option<String>,
 }
 
 /// The labels by which vLLM tells its series apart.
@@ -146,6 +159,7 @@ mod tests {
         Reading {
             engines: engines.collect(),
             process_start: start,
+            cache_config: CacheConfig::default(),
         }
     }
 

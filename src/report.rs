@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::deployment::Deployment;
+use crate::environment::{Environment, Finding};
 use crate::measurement::{RequestRecord, Run};
 use crate::statistics::{Distribution, Figures, Summary};
 use crate::workload::{DEFINITION_VERSION, Workload};
@@ -46,7 +47,7 @@ pub struct RunJson<'a> {
     token_usage: TokenUsage,
     finish_reasons: BTreeMap<&'static str, u32>,
     concurrency_utilization: Option<f64>,
-    environment: BTreeMap<&'a str, &'a str>,
+    environment: EnvironmentJson,
     server: Server<'a>,
     client: Client,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -140,6 +141,36 @@ impl<'a> Server<'a> {
     }
 }
 
+/// What the deployment runs on.
+#[derive(Debug, Serialize)]
+struct EnvironmentJson {
+    fingerprint: String,
+    fields: BTreeMap<&'static str, FieldJson>,
+}
+
+/// A value and where it is known from.
+#[derive(Debug, Serialize)]
+struct FieldJson {
+    value: String,
+    source: &'static str,
+}
+
+impl EnvironmentJson {
+    fn new(environment: &Environment) -> Self {
+        let field = |known: Finding| {
+            let field = FieldJson {
+                value: known.value,
+                source: known.source.label(),
+            };
+            (known.field.label(), field)
+        };
+        Self {
+            fingerprint: environment.fingerprint(),
+            fields: environment.known().map(field).collect(),
+        }
+    }
+}
+
 /// What the prober adds, and what it cost.
 #[derive(Debug, Serialize)]
 struct Client {
@@ -181,10 +212,6 @@ impl<'a> RunJson<'a> {
             |of: fn(&Figures) -> Option<Distribution>| figures.and_then(of).map(Quantiles::from);
         let completed = f64::from(summary.completed);
         let mean = |total: u64| (summary.completed > 0).then(|| total as f64 / completed);
-        let declared = deployment
-            .environment
-            .iter()
-            .map(|(field, value)| (field.as_str(), value.as_str()));
         Self {
             schema: "vllm-prober/run/v1",
             run_id: run.id.to_string(),
@@ -232,7 +259,7 @@ impl<'a> RunJson<'a> {
                 .map(|(reason, count)| (reason.label(), *count))
                 .collect(),
             concurrency_utilization: summary.concurrency_utilization,
-            environment: declared.collect(),
+            environment: EnvironmentJson::new(&run.environment),
             server: Server::new(run, summary),
             client: Client {
                 version: env!("CARGO_PKG_VERSION"),

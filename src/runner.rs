@@ -8,6 +8,7 @@ mod closed_loop;
 mod delays;
 mod follower;
 mod hold;
+mod survey;
 mod thread;
 
 use std::sync::Arc;
@@ -15,15 +16,18 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use self::closed_loop::{Replay, Replayed};
 use self::delays::Delays;
 use self::follower::Follower;
 use self::hold::reason_to_wait;
+use self::survey::survey;
 use crate::client::watch::{Unread, Watch};
 use crate::client::{Client, ClientError};
 use crate::deployment::Deployment;
+use crate::environment::{Environment, EnvironmentField, EnvironmentSource, Finding};
 use crate::guard::Hold;
 use crate::measurement::{Connections, RequestError, RequestRecord, Run, RunId, WarmUp};
 use crate::observation::{Health, Moment, Observation};
@@ -137,7 +141,15 @@ pub async fn measure(
         Some(Some(hold)) => return Err(RunError::Held(hold)),
         Some(None) => {}
     }
-    thread::run(stop, async move { replay(attempt, watch, progress).await }).await
+    // Nothing of a run waits for those who may know something of where it runs.
+    let surveying = AbortOnDropHandle::new(tokio::spawn(survey(
+        Arc::clone(&attempt.deployment),
+        watch.clone(),
+    )));
+    let replay = async move { replay(attempt, watch, progress).await };
+    let mut run = thread::run(stop, replay).await?;
+    run.environment = environment(&run, surveying.await.unwrap_or_default());
+    Ok(run)
 }
 
 async fn replay(attempt: Attempt, watch: Watch, progress: Arc<Progress>) -> Result<Run, RunError> {
@@ -206,9 +218,38 @@ async fn replay(attempt: Attempt, watch: Watch, progress: Arc<Progress>) -> Resu
         },
         client_delays,
         client_cpu,
+        environment: Environment::default(),
         observation: observation(previous, before, during, after, health),
         given_up,
     })
+}
+
+/// What was found out by asking, and what the run itself showed.
+fn environment(run: &Run, mut findings: Vec<Finding>) -> Environment {
+    let mut answers = run
+        .records
+        .iter()
+        .filter_map(|record| record.outcome.as_ref().ok());
+    let fingerprint = answers.find_map(|completion| completion.system_fingerprint.as_deref());
+    let seen = [
+        (
+            EnvironmentField::VllmVersion,
+            run.server_version.as_deref(),
+            EnvironmentSource::Version,
+        ),
+        (
+            EnvironmentField::SystemFingerprint,
+            fingerprint,
+            EnvironmentSource::Reply,
+        ),
+    ];
+    let seen = seen
+        .into_iter()
+        .filter_map(|(field, value, source)| Finding::new(field, value?, source));
+    findings.extend(seen);
+    let reading = run.observation.before.as_deref();
+    findings.extend(reading.into_iter().flat_map(survey::of_reading));
+    Environment::of(findings)
 }
 
 fn observation(

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use vllm_prober::budget::Budget;
 use vllm_prober::config::{Config, Mistakes, Severity};
 use vllm_prober::deployment::{MetricsSource, SecretSource};
+use vllm_prober::environment::EnvironmentField;
 use vllm_prober::guard::Guards;
 use vllm_prober::validity::Validity;
 use vllm_prober::workload::{Expectation, PrefixCache};
@@ -260,7 +261,10 @@ fn the_documented_example_comes_to_what_it_says() {
     assert_eq!(deployment.endpoint.base_url(), "https://gpu-host:8000");
     assert_eq!(deployment.lane.as_str(), "gpu-host/gpu0");
     assert_eq!(deployment.precision.as_deref(), Some("nvfp4"));
-    assert_eq!(deployment.environment["driver"], "580.95.05");
+    assert_eq!(
+        deployment.environment.declared[&EnvironmentField::Driver],
+        "580.95.05"
+    );
     let now = jiff::Timestamp::UNIX_EPOCH;
     let intervals: Vec<_> = probed
         .probes
@@ -290,7 +294,10 @@ fn anchors_and_merges_share_what_deployments_have_in_common() {
     assert_eq!(second.deployment.lane.as_str(), "second");
     assert_eq!(second.deployment.precision.as_deref(), Some("nvfp4"));
     // As written, and no number that was rounded.
-    assert_eq!(second.deployment.environment["cuda"], "12.10");
+    assert_eq!(
+        second.deployment.environment.declared[&EnvironmentField::Cuda],
+        "12.10"
+    );
     assert_eq!(config.workloads[1].requests, 32);
     assert_eq!(config.workloads[1].prefix_cache, PrefixCache::Cold);
 }

@@ -8,7 +8,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Add;
 
-use crate::reading::{Counter, EngineKey, EngineReading, Gauge, Reading};
+use super::text_format::Sample;
+use crate::reading::{CacheConfig, Counter, EngineKey, EngineReading, Gauge, Reading};
 
 /// The longest line that is read; vLLM's longest, the one with its cache configuration, has about 2 KiB.
 const MAX_LINE_BYTES: usize = 64 << 10;
@@ -29,6 +30,8 @@ enum Meaning {
     Gauge(Gauge),
     /// One series for each state, 1 for the one that holds.
     SleepState,
+    /// Always 1; what counts are its labels.
+    CacheConfig,
 }
 
 /// vLLM's names, without the prefix. Where a meaning has had several names, a page that shows them all, as
@@ -40,6 +43,7 @@ const NAMES: &[(&str, Meaning)] = &[
     // Up to 0.10.
     ("gpu_cache_usage_perc", Meaning::Gauge(Gauge::KvCacheUsage)),
     ("engine_sleep_state", Meaning::SleepState),
+    ("cache_config_info", Meaning::CacheConfig),
     (
         "generation_tokens_total",
         Meaning::Counter(Counter::GenerationTokens),
@@ -112,6 +116,7 @@ pub struct PageReader {
     /// Whether the line under way is too long, so that the rest of it is passed over.
     overlong: bool,
     process_start: Option<f64>,
+    cache_config: CacheConfig,
     counters: BTreeMap<(EngineKey, Counter), Named>,
     gauges: BTreeMap<(EngineKey, Gauge), Named>,
 }
@@ -156,6 +161,7 @@ impl PageReader {
         (!engines.is_empty()).then_some(Reading {
             engines,
             process_start: self.process_start,
+            cache_config: self.cache_config,
         })
     }
 
@@ -210,6 +216,15 @@ impl PageReader {
                 take(&mut self.gauges, (key, gauge), named, f64::max);
             }
             Meaning::Gauge(gauge) => take(&mut self.gauges, (key, gauge), named, f64::add),
+            Meaning::CacheConfig => {
+                let text = |name| sample.label(name).map(Cow::into_owned);
+                // Engines of one server are configured alike.
+                self.cache_config = CacheConfig {
+                    dtype: text("cache_dtype"),
+                    block_size: text("block_size"),
+                    blocks: text("num_gpu_blocks"),
+                };
+            }
             Meaning::SleepState => {
                 if sample.label("sleep_state").as_deref() == Some("awake") {
                     take(&mut self.gauges, (key, Gauge::Awake), named, f64::max);
@@ -240,93 +255,6 @@ fn take<K: Ord>(
 fn meaning_of(name: &str) -> Option<(usize, Meaning)> {
     let rank = NAMES.iter().position(|(known, _)| *known == name)?;
     Some((rank, NAMES[rank].1))
-}
-
-/// One line of the text format that holds a value.
-#[derive(Debug)]
-struct Sample<'a> {
-    name: &'a str,
-    labels: &'a str,
-    /// Finite and not negative, as all that is read here.
-    value: f64,
-}
-
-impl<'a> Sample<'a> {
-    /// `name{label="text",…} value`; what follows the value, a time or an exemplar, is passed over.
-    fn parse(line: &'a str) -> Option<Self> {
-        let name_end = line.find(|c: char| c == '{' || c.is_ascii_whitespace())?;
-        let (name, rest) = line.split_at(name_end);
-        let (labels, rest) = match rest.trim_start_matches([' ', '\t']).strip_prefix('{') {
-            Some(rest) => rest.split_at(end_of_labels(rest)?),
-            None => ("", rest),
-        };
-        let value = rest
-            .trim_start_matches('}')
-            .split_ascii_whitespace()
-            .next()?;
-        let value: f64 = value.parse().ok()?;
-        (value.is_finite() && value >= 0.0).then_some(Self {
-            name,
-            labels,
-            value,
-        })
-    }
-
-    /// The text of a label, unescaped.
-    fn label(&self, wanted: &str) -> Option<Cow<'a, str>> {
-        let mut rest = self.labels;
-        loop {
-            let (name, after) = rest.split_once("=\"")?;
-            let end = end_of_text(after)?;
-            if name.trim_matches([' ', '\t', ',']) == wanted {
-                return Some(unescaped(&after[..end]));
-            }
-            rest = &after[end + 1..];
-        }
-    }
-}
-
-/// Where the labels' closing brace stands: the first one outside a text.
-fn end_of_labels(labels: &str) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        let rest = &labels[at..];
-        let next = rest.find(['"', '}'])?;
-        if rest.as_bytes()[next] == b'}' {
-            return Some(at + next);
-        }
-        at += next + 1;
-        at += end_of_text(&labels[at..])? + 1;
-    }
-}
-
-/// Where the closing quote of a text stands: the first one that is not escaped.
-fn end_of_text(text: &str) -> Option<usize> {
-    let mut escaped = false;
-    text.bytes().position(|byte| {
-        let ends = byte == b'"' && !escaped;
-        escaped = byte == b'\\' && !escaped;
-        ends
-    })
-}
-
-fn unescaped(text: &str) -> Cow<'_, str> {
-    if !text.contains('\\') {
-        return Cow::Borrowed(text);
-    }
-    let mut plain = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match (c, c == '\\') {
-            (_, false) => plain.push(c),
-            (_, true) => match chars.next() {
-                Some('n') => plain.push('\n'),
-                Some(other) => plain.push(other),
-                None => plain.push('\\'),
-            },
-        }
-    }
-    Cow::Owned(plain)
 }
 
 #[cfg(test)]
@@ -363,6 +291,12 @@ mod tests {
             ("Qwen/Qwen3-32B", "0")
         );
         assert_eq!(reading.process_start, Some(1_795_489_570.53));
+        let config = CacheConfig {
+            dtype: Some("auto".to_owned()),
+            block_size: Some("16".to_owned()),
+            blocks: Some("512".to_owned()),
+        };
+        assert_eq!(reading.cache_config, config);
         assert_eq!(reading.in_flight(), Some(0.0));
         assert!(!reading.is_asleep());
         let expected = [

@@ -14,13 +14,16 @@ use tokio::time::timeout;
 use super::connection::{self, ClientError, ConnectLog};
 use super::failure::classify;
 use super::page::PageReader;
-use crate::deployment::{Deployment, MetricsSource};
+use crate::deployment::{Deployment, Endpoint, MetricsSource};
 use crate::measurement::{FailureReason, RequestError};
 use crate::observation::Health;
 use crate::reading::Reading;
 
 /// How long a look may take, from its request to the end of the page.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The most bytes of another document.
+const DOCUMENT_BYTES: u64 = 4 << 20;
 
 /// The most bytes of a page that are read: a hundred times what one engine has to say.
 const PAGE_BYTES: u64 = 8 << 20;
@@ -32,6 +35,9 @@ pub struct Watch {
     http: reqwest::Client,
     /// The page, and the client that may ask for it, or why it is not read.
     metrics: Result<(reqwest::Client, Url), String>,
+    /// For other addresses, without the token.
+    elsewhere: reqwest::Client,
+    root: Endpoint,
     health: Url,
     runtime: Handle,
 }
@@ -47,19 +53,20 @@ impl Watch {
         let connect = connect.min(LOOK_TIMEOUT);
         let http = |endpoint| connection::http(endpoint, connect, ConnectLog::default());
         let own = http(endpoint)?;
+        // Another address gets nothing of what lets us in at this one.
+        let mut open = endpoint.clone();
+        open.bearer_token = None;
+        let elsewhere = http(&open)?;
         let metrics = match &deployment.metrics {
             MetricsSource::Own => Ok((own.clone(), endpoint.url("/metrics"))),
-            MetricsSource::At(url) => {
-                // Another address gets nothing of what lets us in at this one.
-                let mut elsewhere = endpoint.clone();
-                elsewhere.bearer_token = None;
-                Ok((http(&elsewhere)?, url.clone()))
-            }
+            MetricsSource::At(url) => Ok((elsewhere.clone(), url.clone())),
             MetricsSource::Off => Err("its metrics are not read".to_owned()),
         };
         Ok(Self {
             http: own,
             metrics,
+            elsewhere,
+            root: endpoint.clone(),
             health: endpoint.url("/health"),
             runtime: Handle::current(),
         })
@@ -87,6 +94,36 @@ impl Watch {
         reading.await.unwrap_or_else(|error| Err(ended(error)))
     }
 
+    /// Gets one of the server's own documents.
+    ///
+    /// # Errors
+    /// Says in words for people why there is none.
+    pub async fn document(&self, path: &str, query: Option<&str>) -> Result<Vec<u8>, String> {
+        let mut url = self.root.url(path);
+        url.set_query(query);
+        self.get(self.http.clone(), url).await
+    }
+
+    /// Gets a document from elsewhere, without the token that lets us in at the server.
+    ///
+    /// # Errors
+    /// Says in words for people why there is none.
+    pub async fn foreign_document(&self, url: &Url) -> Result<Vec<u8>, String> {
+        self.get(self.elsewhere.clone(), url.clone()).await
+    }
+
+    async fn get(&self, http: reqwest::Client, url: Url) -> Result<Vec<u8>, String> {
+        let said = url.to_string();
+        let getting = self.runtime.spawn(async move {
+            timeout(LOOK_TIMEOUT, whole(&http, url))
+                .await
+                .map_err(|_| format!("no answer within {} s", LOOK_TIMEOUT.as_secs()))?
+                .map_err(|error| error.to_string())
+        });
+        let document = getting.await.unwrap_or_else(|error| Err(error.to_string()));
+        document.map_err(|why| format!("{said}: {why}"))
+    }
+
     /// Asks the server whether it is well.
     pub async fn health(&self) -> Health {
         let request = self.http.get(self.health.clone());
@@ -104,6 +141,27 @@ impl Watch {
     pub fn runtime(&self) -> &Handle {
         &self.runtime
     }
+}
+
+async fn whole(http: &reqwest::Client, url: Url) -> Result<Vec<u8>, RequestError> {
+    let request = http.get(url).send();
+    let mut response = request.await.map_err(|error| classify(&error, false))?;
+    let status = response.status();
+    if !status.is_success() {
+        return Err(super::status_error(status, b""));
+    }
+    let mut body = Vec::new();
+    while let Some(bytes) = response
+        .chunk()
+        .await
+        .map_err(|error| classify(&error, true))?
+    {
+        if body.len() as u64 + bytes.len() as u64 > DOCUMENT_BYTES {
+            return Err(super::too_large(DOCUMENT_BYTES));
+        }
+        body.extend_from_slice(&bytes);
+    }
+    Ok(body)
 }
 
 /// Why a server's own metrics were not read.

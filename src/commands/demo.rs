@@ -21,7 +21,8 @@ use super::signal;
 use crate::board::{Board, ProbeStatus};
 use crate::budget::Budget;
 use crate::daemon::Daemon;
-use crate::deployment::{Deployment, Endpoint};
+use crate::deployment::{Deployment, Endpoint, EnvironmentSources};
+use crate::environment::EnvironmentField;
 use crate::prober::{Plan, PlannedProbe};
 use crate::schedule::{Cadence, Schedule};
 use crate::server::last_run_in_words;
@@ -158,7 +159,10 @@ fn plan(simulators: &[(String, Simulator)]) -> Plan {
         let deployment = Deployment {
             family: Some("qwen3-32b".to_owned()),
             precision: Some(precision.to_owned()),
-            environment: BTreeMap::from([("gpu".to_owned(), "simulated".to_owned())]),
+            environment: EnvironmentSources {
+                declared: BTreeMap::from([(EnvironmentField::Gpu, "simulated".to_owned())]),
+                ..EnvironmentSources::default()
+            },
             ..Deployment::new(name, Endpoint::new(url))
         };
         PlannedProbe {

@@ -38,6 +38,11 @@ pub(super) fn metrics_url(text: &str) -> Result<MetricsSource, Fault> {
     http_url(text, "http://gpu-host:8000/metrics").map(MetricsSource::At)
 }
 
+/// The address of a Prometheus page, with its path as written.
+pub(super) fn page_url(text: &str) -> Result<Url, Fault> {
+    http_url(text, "http://gpu-host:9400/metrics")
+}
+
 /// The address of a proxy: `http` or `https`, a host, and nothing after it.
 pub(super) fn proxy_url(text: &str) -> Result<Url, Fault> {
     let url = http_url(text, "http://proxy:3128")?;

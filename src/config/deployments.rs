@@ -9,6 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use url::Url;
 
 use super::budgets::{ReadBudget, read_budget};
+use super::environment::read_environment;
 use super::field::Field;
 use super::global::Defaults;
 use super::guards::{read_guards, warn_if_blind};
@@ -38,15 +39,6 @@ pub(super) const FIELDS: &[&str] = &[
     "budget",
     "probes",
 ];
-pub(super) const ENVIRONMENT_FIELDS: &[&str] = &[
-    "gpu",
-    "mig_profile",
-    "driver",
-    "cuda",
-    "quantization",
-    "vllm_version",
-];
-
 /// The most bytes of a file of certificates: several times the system's own bundle.
 const CERTIFICATE_BYTES: u64 = 4 << 20;
 
@@ -99,7 +91,7 @@ fn read_deployment<'a>(
     let lane = text("lane");
     let environment = section
         .get("environment")
-        .map(|field| read_environment(&field));
+        .map(|field| read_environment(&field, definitions.directory));
     let labels = section.get("labels").map(|field| read_labels(&field));
     let metrics = section
         .get("metrics_url")
@@ -219,15 +211,6 @@ fn certificates(path: &Path) -> Result<PathBuf, Fault> {
         format!("`{}` holds no readable certificate", path.display()),
         "name a PEM file with `-----BEGIN CERTIFICATE-----` in it",
     ))
-}
-
-fn read_environment(field: &Field<'_>) -> BTreeMap<String, String> {
-    let section = Section::of(field, ENVIRONMENT_FIELDS);
-    let said = ENVIRONMENT_FIELDS.iter().filter_map(|name| {
-        let value = section.get(name)?.parsed(values::name)?;
-        Some(((*name).to_owned(), value))
-    });
-    said.collect()
 }
 
 fn read_labels(field: &Field<'_>) -> BTreeMap<String, String> {

@@ -55,6 +55,7 @@ pub(crate) fn closed_loop(concurrency: u32, times: &[Duration], tokens: u32) -> 
         client_delays: Vec::new(),
         client_cpu: None,
         warmup: Default::default(),
+        environment: Default::default(),
         observation: Default::default(),
         given_up: None,
     }
@@ -93,6 +94,7 @@ pub(crate) fn reading(start: f64, counters: &[(Counter, f64)]) -> Reading {
     Reading {
         engines: BTreeMap::from([(key, engine)]),
         process_start: Some(start),
+        ..Reading::default()
     }
 }
 

@@ -6,6 +6,7 @@ use tracing::{info, warn};
 use crate::agenda::Event;
 use crate::condition::{Condition, DeploymentState};
 use crate::deployment::Deployment;
+use crate::environment::FieldChange;
 use crate::guard::Hold;
 use crate::measurement::{RequestError, Run};
 use crate::statistics::Summary;
@@ -65,6 +66,33 @@ pub(super) fn held(deployment: &Deployment, workload: &Workload, hold: Hold, eve
         until,
         "{}",
         if until.is_some() { "run put off" } else { "run skipped" }
+    );
+}
+
+/// What has changed of where a deployment runs, in one line.
+pub(super) fn environment(deployment: &Deployment, changes: &[FieldChange]) {
+    if changes.is_empty() {
+        return;
+    }
+    let told: Vec<String> = changes
+        .iter()
+        .map(|change| {
+            format!(
+                "{}: {} → {}",
+                change.field.label(),
+                change.before,
+                change.after
+            )
+        })
+        .collect();
+    warn!(deployment = %deployment.name, changes = told.join("; "), "environment changed");
+}
+
+/// That a deployment's metrics are of no use from now on.
+pub(super) fn several_servers(deployment: &Deployment) {
+    warn!(
+        deployment = %deployment.name,
+        "several servers answer at this address, so their metrics are not used; write `metrics_url: off` to say so yourself"
     );
 }
 

@@ -13,13 +13,16 @@ use prometheus::{Encoder, Gauge, Opts, Registry, TextEncoder};
 use tokio::time::Instant;
 
 use self::catalogue::{
-    COUNTERS, DEPLOYMENT_INFO, DEPLOYMENT_STATE, EVENT_LOOP_LAG, FINISH_REASON, GAUGES, HISTOGRAMS,
-    OPEN_SOCKETS, REASON_COUNTERS, RUN_INVALID, Reading, SERVER_START, SUMMARIES, unix,
+    COUNTERS, DEPLOYMENT_INFO, DEPLOYMENT_STATE, ENVIRONMENT_CHANGED, ENVIRONMENT_CHANGES,
+    ENVIRONMENT_CONTRADICTED, ENVIRONMENT_INFO, ENVIRONMENT_UNKNOWN, EVENT_LOOP_LAG, FINISH_REASON,
+    GAUGES, HISTOGRAMS, OPEN_SOCKETS, REASON_COUNTERS, RUN_INVALID, Reading, SERVER_START,
+    SUMMARIES, unix,
 };
 use self::family::{Family, Labels};
 use crate::board::{Board, Snapshot};
 use crate::condition::DeploymentState;
 use crate::deployment::Deployment;
+use crate::environment::EnvironmentField;
 use crate::measurement::FinishReason;
 use crate::statistics::{Distribution, InvalidReason};
 use crate::totals::SumAndCount;
@@ -168,6 +171,11 @@ impl BoardCollector {
             DEPLOYMENT_INFO,
             DEPLOYMENT_STATE,
             SERVER_START,
+            ENVIRONMENT_INFO,
+            ENVIRONMENT_CHANGED,
+            ENVIRONMENT_CHANGES,
+            ENVIRONMENT_UNKNOWN,
+            ENVIRONMENT_CONTRADICTED,
         ];
         let all = ones
             .chain(reasons)
@@ -281,6 +289,7 @@ fn families(snapshot: &Snapshot, now: Timestamp) -> Vec<MetricFamily> {
         .chain(histograms)
         .chain(others)
         .flatten()
+        .chain(environment(snapshot))
         .collect()
 }
 
@@ -325,7 +334,16 @@ fn deployment_info(snapshot: &Snapshot) -> Option<MetricFamily> {
             .iter()
             .max_by_key(|probe| probe.last.as_ref().map(|last| last.ended_at));
         let deployment: &Deployment = &same[0].deployment;
-        let declared = |field: &str| deployment.environment.get(field).map_or("", String::as_str);
+        let status = snapshot.deployments.get(&deployment.name);
+        let environment = status
+            .and_then(|status| status.generation.as_ref())
+            .map(|generation| &generation.environment);
+        let declared = &deployment.environment.declared;
+        let known = |field: EnvironmentField| {
+            let seen = environment.and_then(|environment| environment.get(field));
+            let said = declared.get(&field).map(String::as_str);
+            said.or(seen).unwrap_or("")
+        };
         let told = latest.and_then(|probe| probe.server_version());
         let mut labels = vec![
             ("deployment", deployment.name.as_str()),
@@ -336,18 +354,23 @@ fn deployment_info(snapshot: &Snapshot) -> Option<MetricFamily> {
                 latest.and_then(|probe| probe.model()).unwrap_or(""),
             ),
             ("lane", deployment.lane.as_str()),
-            // What the operator declares is never replaced.
             (
                 "vllm_version",
-                Some(declared("vllm_version"))
-                    .filter(|v| !v.is_empty())
+                Some(known(EnvironmentField::VllmVersion))
+                    .filter(|version| !version.is_empty())
                     .or(told)
                     .unwrap_or(""),
             ),
         ];
         labels.extend(
-            ["driver", "cuda", "gpu", "mig_profile", "quantization"]
-                .map(|field| (field, declared(field))),
+            [
+                EnvironmentField::Driver,
+                EnvironmentField::Cuda,
+                EnvironmentField::Gpu,
+                EnvironmentField::MigProfile,
+                EnvironmentField::Quantization,
+            ]
+            .map(|field| (field.label(), known(field))),
         );
         labels.extend(
             deployment
@@ -376,6 +399,38 @@ fn deployment_state(snapshot: &Snapshot, now: Timestamp) -> Option<MetricFamily>
     family.done()
 }
 
+/// What is known of the environment of each deployment, and how it has changed.
+fn environment(snapshot: &Snapshot) -> Vec<MetricFamily> {
+    let mut info = Family::gauge(ENVIRONMENT_INFO.0, ENVIRONMENT_INFO.1);
+    let mut changed = Family::gauge(ENVIRONMENT_CHANGED.0, ENVIRONMENT_CHANGED.1);
+    let mut changes = Family::counter(ENVIRONMENT_CHANGES.0, ENVIRONMENT_CHANGES.1);
+    let mut unknown = Family::gauge(ENVIRONMENT_UNKNOWN.0, ENVIRONMENT_UNKNOWN.1);
+    let mut contradicted = Family::gauge(ENVIRONMENT_CONTRADICTED.0, ENVIRONMENT_CONTRADICTED.1);
+    for (name, status) in &snapshot.deployments {
+        let labels = [("deployment", name.as_str())];
+        if let Some(generation) = &status.generation {
+            let fingerprint = ("fingerprint", generation.fingerprint.as_str());
+            info.value(&with(&labels, fingerprint), Some(1.0));
+            unknown.value(&labels, Some(generation.environment.unknown() as f64));
+        }
+        changed.value(&labels, status.changed_at.map(unix));
+        for (field, count) in &status.changes {
+            changes.value(
+                &with(&labels, ("field", field.label())),
+                Some(*count as f64),
+            );
+        }
+        for contradiction in &status.contradictions {
+            let field = ("field", contradiction.field.label());
+            contradicted.value(&with(&labels, field), Some(1.0));
+        }
+    }
+    [info, changed, changes, unknown, contradicted]
+        .into_iter()
+        .filter_map(Family::done)
+        .collect()
+}
+
 fn server_start(snapshot: &Snapshot) -> Option<MetricFamily> {
     let mut family = Family::gauge(SERVER_START.0, SERVER_START.1);
     for (name, status) in &snapshot.deployments {
@@ -391,7 +446,7 @@ mod tests {
 
     use super::*;
     use crate::board::ProbeStatus;
-    use crate::deployment::{Endpoint, Lane};
+    use crate::deployment::{Endpoint, EnvironmentSources, Lane};
     use crate::measurement::{
         Arrivals, Completion, Connections, FailureReason, RequestError, RequestRecord, Run, RunId,
     };
@@ -419,7 +474,10 @@ mod tests {
             family: Some("qwen3-32b".to_owned()),
             precision: Some("fp8".to_owned()),
             lane: Lane::new("gpu0"),
-            environment: BTreeMap::from([("driver".to_owned(), "580.95.05".to_owned())]),
+            environment: EnvironmentSources {
+                declared: BTreeMap::from([(EnvironmentField::Driver, "580.95.05".to_owned())]),
+                ..Default::default()
+            },
             labels: BTreeMap::from([("team".to_owned(), "a \"quoted\"\nline\\".to_owned())]),
             ..Deployment::new(
                 name,
@@ -480,6 +538,7 @@ mod tests {
             client_delays: vec![Duration::from_micros(20)],
             client_cpu: None,
             warmup: Default::default(),
+            environment: Default::default(),
             observation: Default::default(),
             given_up: None,
         }

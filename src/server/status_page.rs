@@ -10,7 +10,7 @@ use crate::statistics::Figures;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; font-family: system-ui, sans-serif; }
-body { margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }
+body { margin: 2rem auto; max-width: 95rem; padding: 0 1rem; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; }
 th, td { white-space: nowrap; padding: .35rem .7rem; text-align: left; border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent); }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use vllm_prober::deployment::{Deployment, Endpoint, MetricsSource};
+use vllm_prober::deployment::{Deployment, Endpoint, EnvironmentSources, MetricsSource};
 use vllm_prober::measurement::Run;
 use vllm_prober::runner::{self, Attempt, RunError};
 use vllm_prober::workload::{Limits, Workload};
@@ -22,6 +22,10 @@ pub(crate) fn deployment(endpoint: Endpoint) -> Deployment {
         model: Some("m".to_owned()),
         // What a scripted server is asked for is counted.
         metrics: MetricsSource::Off,
+        environment: EnvironmentSources {
+            from_server: false,
+            ..EnvironmentSources::default()
+        },
         ..Deployment::new("scripted", endpoint)
     }
 }
