@@ -45,6 +45,16 @@ closed_set! {
     Command "command" "The output of a command.",
 }
 
+impl EnvironmentSource {
+    /// The source of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|source| source.label() == name)
+    }
+}
+
 impl EnvironmentField {
     /// The field of that name.
     pub fn named(name: &str) -> Option<Self> {

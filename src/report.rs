@@ -1,127 +1,171 @@
 //! One run as others read it: JSON for programs, the result file of `vllm bench serve` for vLLM's own
 //! scripts, and a table for people. All three are functions of the run and its summary alone.
+//!
+//! The JSON is also what the history keeps. So it holds all that is shown of a run, and can be read back.
 
+pub mod csv;
+mod environment;
+mod foreign;
+mod read_back;
 pub mod table;
 pub mod vllm_bench;
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+pub use self::environment::EnvironmentJson;
+pub use self::foreign::Source;
+pub use self::read_back::{Unreadable, read_run};
 
 use crate::deployment::Deployment;
-use crate::environment::{Environment, Finding};
 use crate::measurement::{RequestRecord, Run};
 use crate::statistics::{Distribution, Figures, Summary};
 use crate::workload::{DEFINITION_VERSION, Workload};
 
+/// The schema of [`RunJson`].
+pub const SCHEMA: &str = "vllm-prober/run/v1";
+
 /// The JSON of one run, schema `vllm-prober/run/v1`. Withheld and unknown figures are null, never 0.
-#[derive(Debug, Serialize)]
-pub struct RunJson<'a> {
-    schema: &'static str,
-    run_id: String,
-    deployment: &'a str,
-    definition_version: u32,
-    workload_id: String,
-    model: &'a str,
-    base_url: &'a str,
-    started_at: Timestamp,
-    wall_seconds: f64,
-    concurrency: u32,
-    requests: u32,
-    max_tokens: u32,
-    temperature: f64,
-    completed: u32,
-    failed: u32,
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(
+    missing_docs,
+    reason = "the names are those of the definitions, and have their units in them"
+)]
+pub struct RunJson {
+    pub schema: String,
+    pub run_id: String,
+    pub deployment: String,
+    /// The workload's name; a file that was written by hand may leave it out.
+    pub workload: Option<String>,
+    pub definition_version: u32,
+    pub workload_id: String,
+    pub model: String,
+    /// Of the server; absent for a run that another program measured.
+    pub base_url: Option<String>,
+    pub started_at: Timestamp,
+    pub wall_seconds: f64,
+    pub concurrency: u32,
+    pub requests: u32,
+    pub max_tokens: Option<u32>,
+    pub temperature: Option<f64>,
+    /// How the run met the server's prefix cache; absent when that is not known.
+    pub prefix_cache: Option<String>,
+    pub completed: u32,
+    pub failed: u32,
     /// Only the reasons that were seen.
-    failures: BTreeMap<&'static str, u32>,
-    valid: bool,
-    invalid_reasons: Vec<&'static str>,
-    qps: Option<f64>,
-    prompt_tps: Option<f64>,
-    decode_tps: Option<f64>,
-    latency_seconds: Option<Quantiles>,
-    ttft_seconds: Option<Quantiles>,
-    tpot_seconds: Option<Quantiles>,
-    itl_seconds: Option<Quantiles>,
-    token_usage: TokenUsage,
-    finish_reasons: BTreeMap<&'static str, u32>,
-    concurrency_utilization: Option<f64>,
-    environment: EnvironmentJson,
-    server: Server<'a>,
-    client: Client,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_records: Option<Vec<RequestJson<'a>>>,
+    pub failures: BTreeMap<String, u32>,
+    pub valid: bool,
+    pub invalid_reasons: Vec<String>,
+    pub qps: Option<f64>,
+    pub prompt_tps: Option<f64>,
+    pub decode_tps: Option<f64>,
+    pub latency_seconds: Option<Quantiles>,
+    pub ttft_seconds: Option<Quantiles>,
+    /// Time to the first content, where reasoning may come before it.
+    pub ttfo_seconds: Option<Quantiles>,
+    pub tpot_seconds: Option<Quantiles>,
+    pub itl_seconds: Option<Quantiles>,
+    pub token_usage: TokenUsage,
+    pub finish_reasons: BTreeMap<String, u32>,
+    pub concurrency_utilization: Option<f64>,
+    #[serde(default)]
+    pub environment: EnvironmentJson,
+    #[serde(default)]
+    pub server: Server,
+    #[serde(default)]
+    pub client: Client,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_records: Option<Vec<RequestJson>>,
 }
 
-#[derive(Debug, Serialize)]
-struct Quantiles {
-    mean: f64,
-    min: f64,
-    p50: f64,
-    p90: f64,
-    p95: f64,
-    p99: f64,
-    max: f64,
+/// How readings are distributed. What the prober writes has all of them; other programs tell fewer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are the field's own names")]
+pub struct Quantiles {
+    pub count: Option<u64>,
+    pub sum: Option<f64>,
+    pub mean: Option<f64>,
+    /// The population's standard deviation.
+    pub std: Option<f64>,
+    pub min: Option<f64>,
+    pub p50: Option<f64>,
+    pub p90: Option<f64>,
+    pub p95: Option<f64>,
+    pub p99: Option<f64>,
+    pub max: Option<f64>,
 }
 
 impl From<Distribution> for Quantiles {
     fn from(d: Distribution) -> Self {
         Self {
-            mean: d.mean,
-            min: d.min,
-            p50: d.p50,
-            p90: d.p90,
-            p95: d.p95,
-            p99: d.p99,
-            max: d.max,
+            count: Some(d.count),
+            sum: Some(d.sum),
+            mean: Some(d.mean),
+            std: Some(d.std),
+            min: Some(d.min),
+            p50: Some(d.p50),
+            p90: Some(d.p90),
+            p95: Some(d.p95),
+            p99: Some(d.p99),
+            max: Some(d.max),
         }
     }
 }
 
-#[derive(Debug, Serialize)]
-struct TokenUsage {
-    prompt_tokens_mean: Option<f64>,
-    completion_tokens_mean: Option<f64>,
-    prompt_tokens_total: u64,
-    completion_tokens_total: u64,
-    cached_tokens_total: Option<u64>,
+/// The tokens of the completed requests, by the server's usage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct TokenUsage {
+    pub prompt_tokens_mean: Option<f64>,
+    pub completion_tokens_mean: Option<f64>,
+    pub prompt_tokens_total: u64,
+    pub completion_tokens_total: u64,
+    pub cached_tokens_total: Option<u64>,
 }
 
 /// What the server says of itself and of the run. Times are seconds, shares are from 0 up.
-#[derive(Debug, Serialize)]
-struct Server<'a> {
-    version: Option<&'a str>,
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(
+    missing_docs,
+    reason = "the names are those of the server's view of a run"
+)]
+pub struct Server {
+    pub version: Option<String>,
     /// Why its own metrics tell no more.
-    unobservable: Option<&'a str>,
-    start_time: Option<f64>,
-    restarted: bool,
-    asleep: bool,
-    generated_tokens: Option<f64>,
-    foreign_tokens: Option<f64>,
-    foreign_tokens_ratio: Option<f64>,
-    foreign_prompt_tokens: Option<f64>,
-    foreign_prompt_ratio: Option<f64>,
-    foreign_requests_peak: Option<f64>,
-    waiting_requests_peak: Option<f64>,
-    prefix_cache_hit_ratio: Option<f64>,
-    kv_cache_usage_peak: Option<f64>,
-    preemptions: Option<f64>,
-    ttft_seconds_mean: Option<f64>,
-    queue_time_seconds_mean: Option<f64>,
-    e2e_latency_seconds_mean: Option<f64>,
-    draft_acceptance_ratio: Option<f64>,
+    pub unobservable: Option<String>,
+    pub start_time: Option<f64>,
+    pub restarted: bool,
+    pub several_servers: bool,
+    pub asleep: bool,
+    pub generated_tokens: Option<f64>,
+    pub foreign_tokens: Option<f64>,
+    pub foreign_tokens_ratio: Option<f64>,
+    pub foreign_prompt_tokens: Option<f64>,
+    pub foreign_prompt_ratio: Option<f64>,
+    pub foreign_requests_peak: Option<f64>,
+    pub waiting_requests_peak: Option<f64>,
+    pub prefix_cache_hit_ratio: Option<f64>,
+    pub kv_cache_usage_peak: Option<f64>,
+    pub preemptions: Option<f64>,
+    pub ttft_seconds_mean: Option<f64>,
+    pub queue_time_seconds_mean: Option<f64>,
+    pub e2e_latency_seconds_mean: Option<f64>,
+    pub draft_acceptance_ratio: Option<f64>,
 }
 
-impl<'a> Server<'a> {
-    fn new(run: &'a Run, summary: &'a Summary) -> Self {
+impl Server {
+    fn new(run: &Run, summary: &Summary) -> Self {
         let view = &summary.server;
         let valid = |value: Option<f64>| value.filter(|_| summary.is_valid());
         Self {
-            version: run.server_version.as_deref(),
-            unobservable: view.unobservable.as_deref(),
+            version: run.server_version.clone(),
+            unobservable: view.unobservable.clone(),
             start_time: view.process_start,
             restarted: view.restarted,
+            several_servers: view.several_servers,
             asleep: view.asleep,
             generated_tokens: view.generated_tokens,
             foreign_tokens: view.foreign.map(|foreign| foreign.tokens),
@@ -141,70 +185,43 @@ impl<'a> Server<'a> {
     }
 }
 
-/// What the deployment runs on.
-#[derive(Debug, Serialize)]
-struct EnvironmentJson {
-    fingerprint: String,
-    fields: BTreeMap<&'static str, FieldJson>,
-}
-
-/// A value and where it is known from.
-#[derive(Debug, Serialize)]
-struct FieldJson {
-    value: String,
-    source: &'static str,
-}
-
-impl EnvironmentJson {
-    fn new(environment: &Environment) -> Self {
-        let field = |known: Finding| {
-            let field = FieldJson {
-                value: known.value,
-                source: known.source.label(),
-            };
-            (known.field.label(), field)
-        };
-        Self {
-            fingerprint: environment.fingerprint(),
-            fields: environment.known().map(field).collect(),
-        }
-    }
-}
-
-/// What the prober adds, and what it cost.
-#[derive(Debug, Serialize)]
-struct Client {
-    version: &'static str,
-    cpu_seconds: Option<f64>,
-    cpu_wait_seconds: Option<f64>,
-    load_ratio: Option<f64>,
-    delay_seconds: Option<Quantiles>,
-    connections_opened: u32,
-    connections_reopened: u32,
-    connect_seconds_mean: Option<f64>,
+/// What the prober adds, and what it cost. A run that another program measured has no version here.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Client {
+    pub version: Option<String>,
+    pub cpu_seconds: Option<f64>,
+    pub cpu_wait_seconds: Option<f64>,
+    pub load_ratio: Option<f64>,
+    pub delay_seconds: Option<Quantiles>,
+    pub connections_opened: u32,
+    pub connections_reopened: u32,
+    pub connect_seconds_mean: Option<f64>,
 }
 
 /// One request, with `--save-detailed`. Times are seconds; `sent` counts from the first dispatch.
-#[derive(Debug, Serialize)]
-struct RequestJson<'a> {
-    sent: f64,
-    ended: f64,
-    ttft: Option<f64>,
-    latency: Option<f64>,
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    finish_reason: Option<&'static str>,
-    failure_reason: Option<&'static str>,
-    failure: Option<&'a str>,
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names are those of the definitions")]
+pub struct RequestJson {
+    pub sent: f64,
+    pub ended: f64,
+    pub ttft: Option<f64>,
+    pub latency: Option<f64>,
+    pub prompt_tokens: Option<u64>,
+    pub completion_tokens: Option<u64>,
+    pub finish_reason: Option<String>,
+    pub failure_reason: Option<String>,
+    pub failure: Option<String>,
 }
 
-impl<'a> RunJson<'a> {
+impl RunJson {
     /// Lays out `run` and its summary; with `detailed`, each of its requests too.
     pub fn new(
-        deployment: &'a Deployment,
+        deployment: &Deployment,
         workload: &Workload,
-        run: &'a Run,
-        summary: &'a Summary,
+        run: &Run,
+        summary: &Summary,
         detailed: bool,
     ) -> Self {
         let figures = summary.figures.as_ref();
@@ -213,37 +230,40 @@ impl<'a> RunJson<'a> {
         let completed = f64::from(summary.completed);
         let mean = |total: u64| (summary.completed > 0).then(|| total as f64 / completed);
         Self {
-            schema: "vllm-prober/run/v1",
+            schema: SCHEMA.to_owned(),
             run_id: run.id.to_string(),
-            deployment: deployment.name.as_str(),
+            deployment: deployment.name.to_string(),
+            workload: Some(workload.name.to_string()),
             definition_version: DEFINITION_VERSION,
             workload_id: workload.id().to_string(),
-            model: &run.model,
-            base_url: deployment.endpoint.base_url(),
+            model: run.model.clone(),
+            base_url: Some(deployment.endpoint.base_url().to_owned()),
             started_at: run.started_at,
             wall_seconds: summary.wall.as_secs_f64(),
             concurrency: workload.concurrency,
             requests: workload.requests,
-            max_tokens: workload.max_tokens,
-            temperature: workload.temperature,
+            max_tokens: Some(workload.max_tokens),
+            temperature: Some(workload.temperature),
+            prefix_cache: Some(workload.prefix_cache.label().to_owned()),
             completed: summary.completed,
             failed: summary.failed,
             failures: summary
                 .failures
                 .iter()
-                .map(|(reason, count)| (reason.label(), *count))
+                .map(|(reason, count)| (reason.label().to_owned(), *count))
                 .collect(),
             valid: summary.is_valid(),
             invalid_reasons: summary
                 .invalid_reasons
                 .iter()
-                .map(|reason| reason.label())
+                .map(|reason| reason.label().to_owned())
                 .collect(),
             qps: figures.map(|figures| figures.qps),
             prompt_tps: figures.map(|figures| figures.prompt_tps),
             decode_tps: figures.map(|figures| figures.decode_tps),
             latency_seconds: quantiles(|figures| Some(figures.latency)),
             ttft_seconds: quantiles(|figures| figures.ttft),
+            ttfo_seconds: quantiles(|figures| figures.ttfo),
             tpot_seconds: quantiles(|figures| figures.tpot),
             itl_seconds: quantiles(|figures| figures.itl),
             token_usage: TokenUsage {
@@ -256,13 +276,13 @@ impl<'a> RunJson<'a> {
             finish_reasons: summary
                 .finish_reasons
                 .iter()
-                .map(|(reason, count)| (reason.label(), *count))
+                .map(|(reason, count)| (reason.label().to_owned(), *count))
                 .collect(),
             concurrency_utilization: summary.concurrency_utilization,
-            environment: EnvironmentJson::new(&run.environment),
+            environment: EnvironmentJson::from(&run.environment),
             server: Server::new(run, summary),
             client: Client {
-                version: env!("CARGO_PKG_VERSION"),
+                version: Some(env!("CARGO_PKG_VERSION").to_owned()),
                 cpu_seconds: run.client_cpu.map(|had| had.used.as_secs_f64()),
                 cpu_wait_seconds: run.client_cpu.map(|had| had.waited.as_secs_f64()),
                 load_ratio: summary.client_load_ratio,
@@ -276,8 +296,8 @@ impl<'a> RunJson<'a> {
     }
 }
 
-impl<'a> RequestJson<'a> {
-    fn new(record: &'a RequestRecord) -> Self {
+impl RequestJson {
+    fn new(record: &RequestRecord) -> Self {
         let completion = record.outcome.as_ref().ok();
         let error = record.outcome.as_ref().err();
         Self {
@@ -287,9 +307,9 @@ impl<'a> RequestJson<'a> {
             latency: record.latency().map(|latency| latency.as_secs_f64()),
             prompt_tokens: completion.map(|completion| completion.prompt_tokens),
             completion_tokens: completion.map(|completion| completion.completion_tokens),
-            finish_reason: completion.map(|completion| completion.finish_reason.label()),
-            failure_reason: error.map(|error| error.reason.label()),
-            failure: error.map(|error| error.detail.as_str()),
+            finish_reason: completion.map(|completion| completion.finish_reason.label().to_owned()),
+            failure_reason: error.map(|error| error.reason.label().to_owned()),
+            failure: error.map(|error| error.detail.clone()),
         }
     }
 }

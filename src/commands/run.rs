@@ -221,14 +221,13 @@ impl RunArgs {
         run: &Run,
         summary: &Summary,
     ) -> Result<(), String> {
+        let detailed = RunJson::new(deployment, workload, run, summary, true);
+        let text = table::text(&detailed);
         let json = match self.format {
-            Format::Prober => serde_json::to_string_pretty(&RunJson::new(
-                deployment,
-                workload,
-                run,
-                summary,
-                self.save_detailed,
-            )),
+            Format::Prober => serde_json::to_string_pretty(&RunJson {
+                request_records: detailed.request_records.filter(|_| self.save_detailed),
+                ..detailed
+            }),
             Format::VllmBench => serde_json::to_string_pretty(&vllm_bench::json(
                 workload,
                 run,
@@ -237,7 +236,6 @@ impl RunArgs {
             )),
         };
         let json = json.expect("strings and finite numbers are always JSON") + "\n";
-        let text = table::text(deployment, workload, run, summary);
         let mut stdout = std::io::stdout().lock();
         let written = match &self.out {
             Some(path) if path.as_os_str() == "-" => stdout.write_all(json.as_bytes()),

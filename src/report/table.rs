@@ -2,65 +2,43 @@
 
 use std::fmt::Write;
 
-use crate::deployment::Deployment;
-use crate::measurement::{RequestError, Run};
-use crate::statistics::{Distribution, Summary};
-use crate::workload::Workload;
+use super::{Quantiles, RequestJson, RunJson};
+use crate::statistics::InvalidReason;
 
 /// Messages of failed requests that are shown; the others are in the JSON.
 const FAILURES_SHOWN: usize = 3;
 
-/// Lays out `run` in a few lines of plain text.
-pub fn text(deployment: &Deployment, workload: &Workload, run: &Run, summary: &Summary) -> String {
-    let figures = summary.figures.as_ref();
+/// Lays out `run` in a few lines of plain text. Messages of failures are shown of a run that has its requests
+/// with it.
+pub fn text(run: &RunJson) -> String {
     let mut out = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "{name:<26}{value}");
     };
-    line(
-        "deployment",
-        format!("{} ({})", deployment.name, deployment.endpoint.base_url()),
-    );
+    line("deployment", deployment(run));
     line("model", run.model.clone());
-    line("vLLM", run.server_version.clone().unwrap_or_else(dash));
-    line(
-        "workload",
-        format!(
-            "{} requests, {} in flight, {} tokens, temperature {}, {} prefix cache ({})",
-            workload.requests,
-            workload.concurrency,
-            workload.max_tokens,
-            workload.temperature,
-            workload.prefix_cache.label().replace('_', "-"),
-            workload.id(),
-        ),
-    );
+    line("vLLM", run.server.version.clone().unwrap_or_else(dash));
+    line("workload", workload(run));
     line(
         "completed / failed",
-        format!("{} / {}", summary.completed, summary.failed),
+        format!("{} / {}", run.completed, run.failed),
     );
-    line("wall time", seconds(summary.wall.as_secs_f64()));
-    line("requests per second", rate(figures.map(|f| f.qps), 4));
-    line(
-        "prompt tokens per second",
-        rate(figures.map(|f| f.prompt_tps), 2),
-    );
-    line(
-        "decode tokens per second",
-        rate(figures.map(|f| f.decode_tps), 2),
-    );
-    line("tokens per request", tokens(summary));
+    line("wall time", seconds(run.wall_seconds));
+    line("requests per second", rate(run.qps, 4));
+    line("prompt tokens per second", rate(run.prompt_tps, 2));
+    line("decode tokens per second", rate(run.decode_tps, 2));
+    line("tokens per request", tokens(run));
     let _ = writeln!(
         out,
         "\n{:<26}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}",
         "seconds", "mean", "p50", "p90", "p95", "p99", "max"
     );
     for (name, distribution) in [
-        ("end-to-end latency", figures.map(|f| f.latency)),
-        ("time to first token", figures.and_then(|f| f.ttft)),
-        ("time per output token", figures.and_then(|f| f.tpot)),
-        ("inter-token latency", figures.and_then(|f| f.itl)),
-        ("delay by the prober", summary.client_delay),
+        ("end-to-end latency", run.latency_seconds),
+        ("time to first token", run.ttft_seconds),
+        ("time per output token", run.tpot_seconds),
+        ("inter-token latency", run.itl_seconds),
+        ("delay by the prober", run.client.delay_seconds),
     ] {
         let _ = writeln!(out, "{name:<26}{}", row(distribution));
     }
@@ -69,44 +47,65 @@ pub fn text(deployment: &Deployment, workload: &Workload, run: &Run, summary: &S
         out,
         "{:<26}{}",
         "kept in flight",
-        share(summary.concurrency_utilization)
+        share(run.concurrency_utilization)
     );
-    server(&mut out, summary);
-    if run.connections.reopened > 0 {
+    server(&mut out, run);
+    if run.client.connections_reopened > 0 {
         let _ = writeln!(
             out,
             "{:<26}{}",
-            "connections reopened", run.connections.reopened
+            "connections reopened", run.client.connections_reopened
         );
     }
-    let _ = writeln!(out, "{:<26}{}", "valid", verdict(summary));
+    let _ = writeln!(out, "{:<26}{}", "valid", verdict(run));
     for error in errors(run) {
         let _ = writeln!(out, "{:<26}{error}", "failed");
     }
     out
 }
 
+fn deployment(run: &RunJson) -> String {
+    match &run.base_url {
+        Some(base_url) => format!("{} ({base_url})", run.deployment),
+        None => run.deployment.clone(),
+    }
+}
+
+/// What was replayed, as far as it is known.
+fn workload(run: &RunJson) -> String {
+    let known = [
+        Some(format!("{} requests", run.requests)),
+        Some(format!("{} in flight", run.concurrency)),
+        run.max_tokens.map(|tokens| format!("{tokens} tokens")),
+        run.temperature
+            .map(|degree| format!("temperature {degree}")),
+        run.prefix_cache
+            .as_ref()
+            .map(|cache| format!("{} prefix cache", cache.replace('_', "-"))),
+    ];
+    let known: Vec<String> = known.into_iter().flatten().collect();
+    format!("{} ({})", known.join(", "), run.workload_id)
+}
+
 /// What the server's own metrics say of the run.
-fn server(out: &mut String, summary: &Summary) {
-    let view = &summary.server;
+fn server(out: &mut String, run: &RunJson) {
+    let view = &run.server;
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "{name:<26}{value}");
     };
-    line("prefix cache hits", share(summary.prefix_cache_hit_ratio()));
+    line("prefix cache hits", share(view.prefix_cache_hit_ratio));
     if let Some(why) = &view.unobservable {
         line("server's own metrics", format!("not to be had ({why})"));
     }
-    if let Some(foreign) = view.foreign {
-        let peak = foreign.requests_peak.map_or_else(String::new, |peak| {
+    if let (Some(tokens), Some(prompt_tokens)) = (view.foreign_tokens, view.foreign_prompt_tokens) {
+        let peak = view.foreign_requests_peak.map_or_else(String::new, |peak| {
             format!(", {peak:.0} requests of others at most")
         });
         line(
             "tokens for others",
             format!(
-                "{:.0} generated ({} of ours), {:.0} prompt{peak}",
-                foreign.tokens,
-                share(foreign.tokens_ratio),
-                foreign.prompt_tokens,
+                "{tokens:.0} generated ({} of ours), {prompt_tokens:.0} prompt{peak}",
+                share(view.foreign_tokens_ratio),
             ),
         );
     }
@@ -123,10 +122,8 @@ fn server(out: &mut String, summary: &Summary) {
     if let Some(acceptance) = view.draft_acceptance_ratio {
         line("draft tokens accepted", share(Some(acceptance)));
     }
-    if summary.is_valid()
-        && let (Some(ttft), Some(e2e)) = (view.ttft_mean, view.e2e_latency_mean)
-    {
-        let queue = view.queue_time_mean.map_or_else(dash, seconds);
+    if let (Some(ttft), Some(e2e)) = (view.ttft_seconds_mean, view.e2e_latency_seconds_mean) {
+        let queue = view.queue_time_seconds_mean.map_or_else(dash, seconds);
         line(
             "the server's own means",
             format!(
@@ -138,14 +135,23 @@ fn server(out: &mut String, summary: &Summary) {
     }
 }
 
-fn verdict(summary: &Summary) -> String {
-    if summary.is_valid() {
+fn verdict(run: &RunJson) -> String {
+    if run.valid {
         return "yes".to_owned();
     }
-    let reasons: Vec<String> = summary
+    let meaning = |word: &str| {
+        let known = InvalidReason::ALL
+            .iter()
+            .find(|reason| reason.label() == word);
+        known.map_or_else(
+            || word.to_owned(),
+            |reason| format!("{word}: {}", reason.meaning()),
+        )
+    };
+    let reasons: Vec<String> = run
         .invalid_reasons
         .iter()
-        .map(|reason| format!("{}: {}", reason.label(), reason.meaning()))
+        .map(|word| meaning(word))
         .collect();
     format!(
         "no, so rates and quantiles are withheld ({})",
@@ -154,39 +160,42 @@ fn verdict(summary: &Summary) -> String {
 }
 
 /// The first failures, one of each reason.
-fn errors(run: &Run) -> Vec<&RequestError> {
-    let mut shown: Vec<&RequestError> = Vec::new();
-    for error in run
-        .records
-        .iter()
-        .filter_map(|record| record.outcome.as_ref().err())
-    {
-        if shown.len() < FAILURES_SHOWN
-            && !shown.iter().any(|earlier| earlier.reason == error.reason)
+fn errors(run: &RunJson) -> Vec<String> {
+    let mut shown: Vec<&RequestJson> = Vec::new();
+    for request in run.request_records.iter().flatten() {
+        if request.failure_reason.is_some()
+            && shown.len() < FAILURES_SHOWN
+            && !shown
+                .iter()
+                .any(|earlier| earlier.failure_reason == request.failure_reason)
         {
-            shown.push(error);
+            shown.push(request);
         }
     }
-    shown
+    let words = |request: &RequestJson| {
+        Some(format!(
+            "{}: {}",
+            request.failure_reason.as_ref()?,
+            request.failure.as_deref().unwrap_or_default()
+        ))
+    };
+    shown.into_iter().filter_map(words).collect()
 }
 
-fn tokens(summary: &Summary) -> String {
-    if summary.completed == 0 {
-        return dash();
+fn tokens(run: &RunJson) -> String {
+    let usage = &run.token_usage;
+    match (usage.prompt_tokens_mean, usage.completion_tokens_mean) {
+        (None, None) => dash(),
+        (prompt, completion) => format!(
+            "{} prompt, {} completion",
+            rate(prompt, 1),
+            rate(completion, 1)
+        ),
     }
-    let mean = |total: u64| total as f64 / f64::from(summary.completed);
-    format!(
-        "{:.1} prompt, {:.1} completion",
-        mean(summary.tokens.prompt_total),
-        mean(summary.tokens.completion_total)
-    )
 }
 
-fn row(distribution: Option<Distribution>) -> String {
-    let cells = distribution.map_or_else(
-        || [const { None }; 6],
-        |d| [d.mean, d.p50, d.p90, d.p95, d.p99, d.max].map(Some),
-    );
+fn row(distribution: Option<Quantiles>) -> String {
+    let cells = distribution.map_or([None; 6], |d| [d.mean, d.p50, d.p90, d.p95, d.p99, d.max]);
     cells
         .into_iter()
         .map(|cell| {

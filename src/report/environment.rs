@@ -1,0 +1,55 @@
+//! What a deployment runs on, in the JSON of a run: each field with where it is known from.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::environment::{Environment, EnvironmentField, EnvironmentSource, Finding};
+
+/// What the deployment ran on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EnvironmentJson {
+    /// Stands for all identity fields; absent when nothing is known.
+    pub fingerprint: Option<String>,
+    /// By name.
+    pub fields: BTreeMap<String, FieldJson>,
+}
+
+/// A value, and where it is known from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FieldJson {
+    /// As it was found.
+    pub value: String,
+    /// The best source that told it.
+    pub source: String,
+}
+
+impl From<&Environment> for EnvironmentJson {
+    fn from(environment: &Environment) -> Self {
+        let field = |known: Finding| {
+            let field = FieldJson {
+                value: known.value,
+                source: known.source.label().to_owned(),
+            };
+            (known.field.label().to_owned(), field)
+        };
+        let fields: BTreeMap<_, _> = environment.known().map(field).collect();
+        Self {
+            fingerprint: (!fields.is_empty()).then(|| environment.fingerprint()),
+            fields,
+        }
+    }
+}
+
+impl EnvironmentJson {
+    /// The environment again; fields and sources that a later version added are passed over.
+    pub fn to_environment(&self) -> Environment {
+        let findings = self.fields.iter().filter_map(|(name, known)| {
+            let field = EnvironmentField::named(name)?;
+            let source = EnvironmentSource::named(&known.source)?;
+            Finding::new(field, &known.value, source)
+        });
+        Environment::of(findings)
+    }
+}
