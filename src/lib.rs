@@ -22,7 +22,10 @@ pub mod statistics;
 pub mod totals;
 pub mod traffic;
 
+pub mod report;
+
 pub mod client;
+pub mod history;
 pub mod simulator;
 pub mod vitals;
 
@@ -30,7 +33,6 @@ pub mod board;
 pub mod prober;
 pub mod runner;
 
-pub mod report;
 pub mod server;
 
 pub mod commands;

@@ -1,0 +1,194 @@
+//! Every finished run, kept in one file: what is shown comes back after a restart, and what is judged is there to
+//! be judged.
+//!
+//! An embedded SQLite file in write-ahead mode. One connection writes, and is opened anew after any failure, or
+//! when the file at its path is not the one that it writes to; readers have connections of their own and neither
+//! wait for the writer nor hold it up. A commit is on the disk before it is reported (`synchronous = FULL`):
+//! a run takes seconds to measure and milliseconds to store, so that not even a power failure need lose one.
+
+mod entry;
+mod error;
+mod health;
+mod reader;
+mod recorder;
+mod schema;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+
+pub use self::entry::{Entry, Point, Series};
+pub use self::error::HistoryError;
+pub use self::health::{Health, Operation};
+pub use self::reader::{Latest, Order, Page, Reader, SeriesPoint, StoredRun};
+pub use self::recorder::{Recorder, Retention, Writing};
+use self::writer::Writer;
+
+/// The file within the directory that `--storage.path` names.
+const FILE: &str = "history.db";
+
+/// How long opening waits for a file that another process holds.
+const LOCKED: Duration = Duration::from_secs(10);
+
+/// How long a statement waits for a lock before it fails.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// The history, as its one writer in this process has it. Shared: appending waits for its turn.
+#[derive(Debug)]
+pub struct History {
+    file: PathBuf,
+    /// Absent after a failure, until it is opened anew.
+    writer: Mutex<Option<Writer>>,
+}
+
+/// How much one batch of pruning took away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Runs, with all that belongs to them.
+    pub runs: u64,
+    /// Runs whose requests were taken away.
+    pub requests: u64,
+}
+
+impl History {
+    /// Opens the history in `directory`, and creates both where they are missing. Waits a little for a file that
+    /// another process holds.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is not a file that this version may write.
+    pub async fn open(directory: &Path) -> Result<Self, HistoryError> {
+        let file = directory.join(FILE);
+        let deadline = Instant::now() + LOCKED;
+        loop {
+            match Writer::open(&file).await {
+                Ok(writer) => {
+                    return Ok(Self {
+                        file,
+                        writer: Mutex::new(Some(writer)),
+                    });
+                }
+                Err(error) if error.is_locked() && Instant::now() < deadline => {
+                    sleep(Duration::from_millis(200)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Where it is.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Stores all of `entries`, or none of them, and says how many were not stored before. When it returns they
+    /// are on the disk.
+    ///
+    /// # Errors
+    /// When they could not be stored; it may be tried again.
+    pub async fn append(&self, entries: &[Entry]) -> Result<usize, HistoryError> {
+        let mut slot = self.writer.lock().await;
+        let mut writer = self.writer(&mut slot).await?;
+        let stored = writer.append(entries).await?;
+        *slot = Some(writer);
+        Ok(stored)
+    }
+
+    /// Takes away up to `batch` runs that ended before `runs`, and the requests of up to `batch` that ended before
+    /// `requests`. There is more to take away if as many as `batch` were.
+    ///
+    /// # Errors
+    /// When that could not be done; it may be tried again.
+    pub async fn prune(
+        &self,
+        runs: Timestamp,
+        requests: Timestamp,
+        batch: u32,
+    ) -> Result<Pruned, HistoryError> {
+        let mut slot = self.writer.lock().await;
+        let mut writer = self.writer(&mut slot).await?;
+        let pruned = writer.prune(runs, requests, batch).await?;
+        *slot = Some(writer);
+        Ok(pruned)
+    }
+
+    /// A reader of what is committed by now and later.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn reader(&self) -> Result<Reader, HistoryError> {
+        Reader::open_file(&self.file).await
+    }
+
+    /// The bytes that it takes on the disk, with what is yet to be merged into the file.
+    pub async fn size_bytes(&self) -> u64 {
+        let file = self.file.clone();
+        let sizes = move || {
+            let of = |suffix: &str| {
+                let mut path = file.clone().into_os_string();
+                path.push(suffix);
+                std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+            };
+            of("") + of("-wal")
+        };
+        // The disk may hang, and is not to hold up the other tasks of this thread.
+        tokio::task::spawn_blocking(sizes).await.unwrap_or(0)
+    }
+
+    /// The writer, to be put back after it has done its work. One that fails, or is given up, is closed.
+    async fn writer(&self, slot: &mut Option<Writer>) -> Result<Writer, HistoryError> {
+        if let Some(writer) = slot.take() {
+            if writer.writes_to(&self.file).await {
+                return Ok(writer);
+            }
+            // Its write-ahead log must not be taken for that of the file that is there now.
+            writer.close().await;
+        }
+        Writer::open(&self.file).await
+    }
+
+    /// Closes the file in order, with all of it in one piece.
+    pub async fn close(&self) {
+        if let Some(writer) = self.writer.lock().await.take() {
+            writer.close().await;
+        }
+    }
+}
+
+fn options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .busy_timeout(BUSY)
+        .disable_statement_logging()
+}
+
+fn writing(file: &Path) -> SqliteConnectOptions {
+    options(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+}
+
+/// As the file has it: nanoseconds since the epoch, which reach from 1677 to 2262. Times beyond are the first or
+/// the last of these.
+fn nanos(time: Timestamp) -> i64 {
+    let bound = if time < Timestamp::UNIX_EPOCH {
+        i64::MIN
+    } else {
+        i64::MAX
+    };
+    i64::try_from(time.as_nanosecond()).unwrap_or(bound)
+}
+
+/// A time of the file.
+fn timestamp(nanos: i64) -> Timestamp {
+    Timestamp::from_nanosecond(nanos.into()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,336 @@
+//! Between the prober and the file: a run is on the disk before it is published, and yet no disk holds up probing.
+//!
+//! A run that has ended waits for its commit, but not for long. While the disk is full, slow, locked or gone, runs
+//! wait in memory instead, the oldest giving way when they are too many; they are written when it works again.
+//! The log has one line when that begins and one when it is over.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{Entry, Health, History, HistoryError, Operation};
+use crate::report::{RunJson, Source};
+
+/// How long a run that has ended waits to be stored before it is published all the same.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The first pause after a failure; each further one is twice as long, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Bytes of runs that may wait in memory: about 4,000 of the reference workload.
+const MOST_WAITING: usize = 64 << 20;
+
+/// How often it is looked for what is too old.
+const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// Runs that are taken away in one transaction, and the pause between two, in which others may write.
+const PRUNE_BATCH: u32 = 200;
+const PRUNE_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long what is stored is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Runs.
+    pub runs: Duration,
+    /// The single requests of a run.
+    pub requests: Duration,
+}
+
+impl Default for Retention {
+    /// More than a year of runs, and two weeks of their requests.
+    fn default() -> Self {
+        let day = Duration::from_secs(24 * 60 * 60);
+        Self {
+            runs: 400 * day,
+            requests: 14 * day,
+        }
+    }
+}
+
+/// Takes finished runs in, and stores them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    shared: Arc<Shared>,
+}
+
+/// The task that writes, to be ended in order.
+#[derive(Debug)]
+pub struct Writing {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Something has been put into the queue.
+    wake: Notify,
+    health: Arc<Health>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    /// Since something failed, or took too long, until nothing waits any more.
+    behind: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    entry: Arc<Entry>,
+    /// Dropped, used or not, when there is no more sense in waiting for it.
+    stored: Option<oneshot::Sender<()>>,
+}
+
+impl Recorder {
+    /// Stores what it is given in `history`, and takes away what is older than `retention`.
+    pub fn start(history: History, retention: Retention, health: Arc<Health>) -> (Self, Writing) {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Notify::new(),
+            health,
+        });
+        let stop = CancellationToken::new();
+        let worker = Worker {
+            history,
+            retention,
+            shared: Arc::clone(&shared),
+            stop: stop.clone(),
+        };
+        let recorder = Self {
+            shared: Arc::clone(&shared),
+        };
+        let task = tokio::spawn(worker.run());
+        (recorder, Writing { shared, stop, task })
+    }
+
+    /// Stores `run`, which ended at `ended_at`. Returns when it is on the disk, or when that takes too long: then
+    /// it is stored later.
+    pub async fn record(&self, run: RunJson, ended_at: Timestamp) {
+        let id = run.run_id.clone();
+        // A run may have a hundred thousand requests.
+        let made = tokio::task::spawn_blocking(move || Entry::new(run, Source::Prober, ended_at));
+        let entry = match made.await {
+            Ok(Ok(entry)) => entry,
+            Ok(Err(error)) => return self.shared.give_up(&id, &error.to_string()),
+            Err(error) => return self.shared.give_up(&id, &error.to_string()),
+        };
+        let Some(stored) = self.shared.put(entry) else {
+            return;
+        };
+        if timeout(PATIENCE, stored).await.is_err() {
+            self.shared.is_slow();
+        }
+    }
+}
+
+impl Writing {
+    /// Lets what waits be written for at most `patience`, and closes the history. What is left then is lost, and
+    /// the log says so.
+    pub async fn finish(mut self, patience: Duration) {
+        self.stop.cancel();
+        if timeout(patience, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+        let lost = self.shared.lock().waiting.len();
+        if lost > 0 {
+            error!(
+                runs = lost,
+                "finished runs are not in the history: they could not be written before the end"
+            );
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues `entry`; gives what tells that it is stored, unless that is not to be waited for.
+    fn put(&self, entry: Entry) -> Option<oneshot::Receiver<()>> {
+        let mut queue = self.lock();
+        let (sender, receiver) = oneshot::channel();
+        queue.bytes += entry.size();
+        let waits = !queue.behind;
+        queue.waiting.push_back(Waiting {
+            entry: Arc::new(entry),
+            stored: waits.then_some(sender),
+        });
+        while queue.bytes > MOST_WAITING && queue.waiting.len() > 1 {
+            let Some(oldest) = queue.waiting.pop_front() else {
+                break;
+            };
+            queue.bytes -= oldest.entry.size();
+            self.health.failed(Operation::Drop);
+        }
+        drop(queue);
+        self.wake.notify_one();
+        waits.then_some(receiver)
+    }
+
+    fn front(&self) -> Option<Arc<Entry>> {
+        Some(Arc::clone(&self.lock().waiting.front()?.entry))
+    }
+
+    /// Takes `entry` off the queue, where it may have given way already. Whether nothing waits any more that had to.
+    fn done(&self, entry: &Arc<Entry>) -> bool {
+        let mut queue = self.lock();
+        if queue
+            .waiting
+            .front()
+            .is_some_and(|front| Arc::ptr_eq(&front.entry, entry))
+            && let Some(done) = queue.waiting.pop_front()
+        {
+            queue.bytes -= done.entry.size();
+            // No one may wait for it any more.
+            let _ = done.stored.map(|stored| stored.send(()));
+        }
+        let is_over = queue.behind && queue.waiting.is_empty();
+        queue.behind &= !is_over;
+        is_over
+    }
+
+    /// Lets no one wait until all is written. Whether that is news.
+    fn falls_behind(&self) -> bool {
+        let mut queue = self.lock();
+        if queue.waiting.is_empty() {
+            // It was written at the last moment.
+            return false;
+        }
+        queue
+            .waiting
+            .iter_mut()
+            .for_each(|waiting| waiting.stored = None);
+        !std::mem::replace(&mut queue.behind, true)
+    }
+
+    fn is_slow(&self) {
+        self.health.failed(Operation::Wait);
+        if self.falls_behind() {
+            warn!(
+                patience_seconds = PATIENCE.as_secs_f64(),
+                "the history is slow; probing goes on, and runs wait in memory"
+            );
+        }
+    }
+
+    fn give_up(&self, id: &str, why: &str) {
+        self.health.failed(Operation::Drop);
+        error!(run_id = id, why, "a finished run cannot be stored");
+    }
+}
+
+/// What the task does: write what waits, and now and then take away what is too old.
+struct Worker {
+    history: History,
+    retention: Retention,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+}
+
+impl Worker {
+    async fn run(self) {
+        let mut pause = FIRST_PAUSE;
+        let mut prune_at = Instant::now();
+        let mut prunes = true;
+        self.measure().await;
+        loop {
+            if let Some(entry) = self.shared.front() {
+                match self.history.append(std::slice::from_ref(&entry)).await {
+                    Ok(_) => {
+                        pause = FIRST_PAUSE;
+                        if self.shared.done(&entry) {
+                            info!("the history is written again");
+                        }
+                        self.measure().await;
+                    }
+                    Err(error) if error.is_about_the_run() => {
+                        self.shared.give_up(&entry.id.0, &error.to_string());
+                        self.shared.done(&entry);
+                    }
+                    Err(error) => {
+                        self.failed(&error);
+                        self.pause(pause).await;
+                        pause = (2 * pause).min(LONGEST_PAUSE);
+                    }
+                }
+            } else if self.stop.is_cancelled() {
+                break;
+            } else if Instant::now() >= prune_at {
+                prune_at = Instant::now() + self.prune(&mut prunes).await;
+            } else {
+                tokio::select! {
+                    () = self.shared.wake.notified() => {}
+                    () = sleep_until(prune_at) => {}
+                    () = self.stop.cancelled() => {}
+                }
+            }
+        }
+        self.history.close().await;
+    }
+
+    fn failed(&self, error: &HistoryError) {
+        self.shared.health.failed(Operation::Append);
+        if self.shared.falls_behind() {
+            error!(%error, "the history cannot be written; probing goes on, and runs wait in memory");
+        }
+    }
+
+    /// Before the next attempt. A stop lets it be made at once, and the one after that soon.
+    async fn pause(&self, pause: Duration) {
+        if self.stop.is_cancelled() {
+            sleep(FIRST_PAUSE / 5).await;
+        } else {
+            let _ = self.stop.run_until_cancelled(sleep(pause)).await;
+        }
+    }
+
+    /// Takes a batch away, and says when to look again.
+    async fn prune(&self, worked: &mut bool) -> Duration {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "what is too old is so by the wall clock"
+        )]
+        let now = Timestamp::now();
+        let before = |age: Duration| now.checked_sub(age).unwrap_or(Timestamp::MIN);
+        let Retention { runs, requests } = self.retention;
+        match self
+            .history
+            .prune(before(runs), before(requests), PRUNE_BATCH)
+            .await
+        {
+            Ok(pruned) => {
+                *worked = true;
+                if pruned.runs.max(pruned.requests) >= u64::from(PRUNE_BATCH) {
+                    return PRUNE_PAUSE;
+                }
+                self.measure().await;
+            }
+            Err(error) => {
+                self.shared.health.failed(Operation::Prune);
+                if std::mem::replace(worked, false) {
+                    warn!(%error, "what is too old could not be taken out of the history");
+                }
+            }
+        }
+        PRUNE_EVERY
+    }
+
+    async fn measure(&self) {
+        self.shared.health.set_size(self.history.size_bytes().await);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,331 @@
+//! The store as it is used: what is put in comes out, in the right order, and is taken away when it is old.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use jiff::{SignedDuration, ToSpan};
+use sqlx::Connection;
+
+use super::*;
+use crate::deployment::{Deployment, Endpoint};
+use crate::measurement::RunId;
+use crate::measurement::fixture::{fail, observe, reference};
+use crate::report::{RunJson, Source};
+use crate::statistics::summarize;
+use crate::workload::WorkloadName;
+
+pub(super) fn at(minutes: i64) -> Timestamp {
+    "2025-03-01T12:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_mins(minutes)
+}
+
+/// The `n`th run of a workload on a deployment, which ended `minutes` after the start of time. Every fourth one
+/// does not count.
+pub(super) fn run_json(deployment: &str, workload_name: &str, n: u32, minutes: i64) -> RunJson {
+    let (mut run, mut workload) = reference();
+    run.id = RunId(uuid::Uuid::from_u128(u128::from(n) << 64 | 7 << 76 | 1 << 127).to_string());
+    run.started_at = at(minutes) - 4.seconds();
+    observe(&mut run, 64.0 * 256.0, 64.0 * 110.0, 6_144.0);
+    if n % 4 == 3 {
+        fail(
+            &mut run.records[..9],
+            crate::measurement::FailureReason::Http5xx,
+        );
+    }
+    workload.name = WorkloadName::new(workload_name);
+    let endpoint = Endpoint::new("http://127.0.0.1:8000".parse().unwrap());
+    let summary = summarize(&run, &workload);
+    RunJson::new(
+        &Deployment::new(deployment, endpoint),
+        &workload,
+        &run,
+        &summary,
+        true,
+    )
+}
+
+fn entry(deployment: &str, workload: &str, n: u32, minutes: i64) -> Entry {
+    let run = run_json(deployment, workload, n, minutes);
+    Entry::new(run, Source::Prober, at(minutes)).unwrap()
+}
+
+async fn opened() -> (tempfile::TempDir, History) {
+    let directory = tempfile::tempdir().unwrap();
+    let history = History::open(directory.path()).await.unwrap();
+    (directory, history)
+}
+
+fn page(limit: u32) -> Page {
+    Page {
+        deployment: None,
+        workload: None,
+        order: Order::NewestFirst,
+        after: None,
+        limit,
+    }
+}
+
+fn ids(runs: &[StoredRun]) -> Vec<String> {
+    runs.iter().map(|run| run.id.0.clone()).collect()
+}
+
+#[tokio::test]
+async fn what_was_stored_comes_back_after_a_restart() {
+    let (directory, history) = opened().await;
+    let (valid, invalid) = (entry("a", "w", 0, 0), entry("a", "w", 3, 15));
+    assert_eq!(
+        history
+            .append(&[valid.clone(), invalid.clone()])
+            .await
+            .unwrap(),
+        2
+    );
+    assert_eq!(
+        history.append(std::slice::from_ref(&valid)).await.unwrap(),
+        0,
+        "it is known already"
+    );
+    drop(history);
+
+    let history = History::open(directory.path()).await.unwrap();
+    let mut reader = history.reader().await.unwrap();
+    let stored = reader.run(&valid.id).await.unwrap().unwrap();
+    assert_eq!(
+        (&stored.json, &stored.requests),
+        (&valid.json, &valid.requests)
+    );
+    let mut original = run_json("a", "w", 0, 0);
+    original.run_id = valid.id.0.clone();
+    assert_eq!(stored.read().unwrap(), original);
+
+    let [latest] = reader.latest().await.unwrap().try_into().unwrap();
+    assert_eq!(latest.series, invalid.series);
+    assert_eq!((latest.run.id, latest.run.ended_at), (invalid.id, at(15)));
+    assert_eq!(latest.last_valid, Some(at(0)));
+    assert!(history.size_bytes().await > 10_000);
+}
+
+#[tokio::test]
+async fn pages_follow_each_other_without_a_gap_in_either_order() {
+    let (_directory, history) = opened().await;
+    let mut entries = Vec::new();
+    for n in 0..30 {
+        // Three at a time end at once; there are two deployments, and one has two workloads.
+        let (deployment, workload) = [("a", "v"), ("a", "w"), ("b", "w")][n as usize % 3];
+        entries.push(entry(deployment, workload, n, i64::from(n / 3)));
+    }
+    history.append(&entries).await.unwrap();
+    let mut reader = history.reader().await.unwrap();
+    let filters = [
+        (None, None),
+        (Some("a"), None),
+        (None, Some("w")),
+        (Some("a"), Some("w")),
+    ];
+    for (deployment, workload) in filters {
+        let mut expected: Vec<&Entry> = entries
+            .iter()
+            .filter(|entry| deployment.is_none_or(|name| entry.series.deployment == name))
+            .filter(|entry| workload.is_none_or(|name| entry.series.workload == name))
+            .collect();
+        expected.sort_by_key(|entry| (entry.ended_at, entry.id.0.clone()));
+        for order in [Order::OldestFirst, Order::NewestFirst] {
+            let mut found = Vec::new();
+            let mut asked = Page {
+                deployment: deployment.map(str::to_owned),
+                workload: workload.map(str::to_owned),
+                order,
+                ..page(4)
+            };
+            loop {
+                let next = reader.page(&asked).await.unwrap();
+                let Some(last) = next.last() else { break };
+                asked.after = Some(last.id.clone());
+                found.extend(ids(&next));
+            }
+            let of_each: Vec<String> = expected.iter().map(|entry| entry.id.0.clone()).collect();
+            assert_eq!(found, of_each, "{deployment:?} {workload:?} {order:?}");
+            expected.reverse();
+        }
+    }
+    let unknown = Page {
+        after: Some(RunId("nowhere".to_owned())),
+        ..page(4)
+    };
+    let error = reader.page(&unknown).await.unwrap_err().to_string();
+    assert!(error.contains("no run nowhere"), "{error}");
+}
+
+#[tokio::test]
+async fn the_points_of_a_series_are_in_order_and_say_what_is_judged() {
+    let (_directory, history) = opened().await;
+    let entries: Vec<Entry> = [(2, 30), (0, 0), (3, 45), (1, 15)]
+        .into_iter()
+        .map(|(n, minutes)| entry("a", "w", n, minutes))
+        .collect();
+    history.append(&entries).await.unwrap();
+    history.append(&[entry("b", "w", 9, 5)]).await.unwrap();
+    let mut reader = history.reader().await.unwrap();
+    let series = reader.all_series().await.unwrap();
+    assert_eq!(series.len(), 2);
+    let points = reader.series(&series[0], at(10)).await.unwrap();
+    let ends: Vec<Timestamp> = points.iter().map(|point| point.ended_at).collect();
+    assert_eq!(ends, [at(15), at(30), at(45)]);
+    let counts = &points[0].point;
+    assert!(counts.valid && counts.observable && !counts.contaminated && !counts.restarted);
+    assert_eq!(
+        [
+            counts.decode_tokens_rate,
+            counts.requests_rate,
+            counts.prompt_tokens_rate
+        ],
+        [Some(4096.0), Some(16.0), Some(1760.0)]
+    );
+    assert_eq!((counts.e2e_p50, counts.ttft_p50), (Some(1.0), Some(0.1)));
+    assert_eq!(counts.completion_tokens_mean, Some(256.0));
+    let withheld = &points[2].point;
+    assert_eq!(
+        (
+            withheld.valid,
+            withheld.decode_tokens_rate,
+            withheld.e2e_p50,
+            withheld.completion_tokens_mean
+        ),
+        (false, None, None, None)
+    );
+}
+
+#[tokio::test]
+async fn what_is_old_goes_in_batches_and_requests_go_first() {
+    let (_directory, history) = opened().await;
+    let entries: Vec<Entry> = (0..10).map(|n| entry("a", "w", n, i64::from(n))).collect();
+    history.append(&entries).await.unwrap();
+    // Runs before minute 4 go, requests before minute 7.
+    let mut taken = Vec::new();
+    loop {
+        let pruned = history.prune(at(4), at(7), 3).await.unwrap();
+        taken.push((pruned.runs, pruned.requests));
+        if pruned == Pruned::default() {
+            break;
+        }
+    }
+    assert_eq!(taken, [(3, 3), (1, 1), (0, 0)]);
+    let mut reader = history.reader().await.unwrap();
+    let left = reader.page(&page(100)).await.unwrap();
+    let expected: Vec<String> = entries[4..].iter().rev().map(|e| e.id.0.clone()).collect();
+    assert_eq!(ids(&left), expected);
+    let series = &entries[0].series;
+    assert_eq!(
+        reader.series(series, Timestamp::MIN).await.unwrap().len(),
+        6
+    );
+    for (n, kept) in [(5, false), (6, false), (7, true), (9, true)] {
+        let run = reader.run(&entries[n].id).await.unwrap().unwrap();
+        assert_eq!(run.requests.is_some(), kept, "{n}");
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_a_newer_and_a_broken_file_are_left_alone_with_a_mend() {
+    let create = async |sql: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(FILE);
+        let mut connection = writing(&file).connect().await.unwrap();
+        sqlx::Executor::execute(&mut connection, sql).await.unwrap();
+        connection.close().await.unwrap();
+        directory
+    };
+    let told = async |directory: &PathBuf| {
+        let writing = History::open(directory).await.unwrap_err().to_string();
+        let reading = Reader::open(directory).await.unwrap_err().to_string();
+        assert!(
+            writing.starts_with(directory.join(FILE).to_str().unwrap()),
+            "{writing}"
+        );
+        (writing, reading)
+    };
+    let newer = create(&format!(
+        "CREATE TABLE t (x); PRAGMA user_version = 99; PRAGMA application_id = {};",
+        0x766c_6c70
+    ))
+    .await;
+    let (writing, reading) = told(&newer.path().to_owned()).await;
+    for text in [writing, reading] {
+        assert!(
+            text.contains("version 99") && text.contains("newer vllm-prober"),
+            "{text}"
+        );
+    }
+    let foreign = create("CREATE TABLE t (x)").await;
+    let (writing, reading) = told(&foreign.path().to_owned()).await;
+    assert!(
+        writing.contains("another program's file") && reading == writing,
+        "{writing}"
+    );
+
+    let broken = tempfile::tempdir().unwrap();
+    std::fs::write(
+        broken.path().join(FILE),
+        "this is no database\n".repeat(100),
+    )
+    .unwrap();
+    let (writing, _) = told(&broken.path().to_owned()).await;
+    assert!(writing.contains("not a SQLite file"), "{writing}");
+
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join(FILE)).unwrap();
+    let (writing, _) = told(&directory.path().to_owned()).await;
+    assert!(writing.contains("cannot be opened"), "{writing}");
+
+    let nowhere = tempfile::tempdir().unwrap();
+    let error = Reader::open(nowhere.path()).await.unwrap_err().to_string();
+    assert!(error.contains("there is no history here"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_was_taken_away_is_begun_anew() {
+    let (directory, history) = opened().await;
+    history.append(&[entry("a", "w", 0, 0)]).await.unwrap();
+    std::fs::rename(history.file(), directory.path().join("saved.db")).unwrap();
+    history.append(&[entry("a", "w", 1, 1)]).await.unwrap();
+    let left = history
+        .reader()
+        .await
+        .unwrap()
+        .page(&page(9))
+        .await
+        .unwrap();
+    assert_eq!(left.len(), 1);
+    // What was moved away has all that it had, though it was not merged into the file before.
+    std::fs::create_dir(directory.path().join("saved")).unwrap();
+    let saved = directory.path().join("saved").join(FILE);
+    std::fs::rename(directory.path().join("saved.db"), saved).unwrap();
+    let mut reader = Reader::open(&directory.path().join("saved")).await.unwrap();
+    assert_eq!(reader.page(&page(9)).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_open_and_write_at_once_take_turns() {
+    let directory = tempfile::tempdir().unwrap();
+    let writer = |first: u32| {
+        let path = directory.path().to_owned();
+        tokio::spawn(async move {
+            let history = History::open(&path).await.unwrap();
+            for n in first..first + 20 {
+                history
+                    .append(&[entry("a", "w", n, i64::from(n))])
+                    .await
+                    .unwrap();
+                history.reader().await.unwrap().latest().await.unwrap();
+            }
+        })
+    };
+    let writers = [writer(0), writer(100), writer(200)];
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let mut reader = Reader::open(directory.path()).await.unwrap();
+    let found: BTreeSet<String> = ids(&reader.page(&page(1000)).await.unwrap())
+        .into_iter()
+        .collect();
+    assert_eq!(found.len(), 60);
+}
