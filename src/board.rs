@@ -235,6 +235,24 @@ impl ProbeStatus {
         });
     }
 
+    /// Takes in what is known from before this start: the last run, and when the last valid one ended. Counters
+    /// stay at 0, since they count from the start.
+    pub fn restore(&mut self, last: LastRun, last_valid: Option<Timestamp>) {
+        let process_start = last
+            .outcome
+            .summary()
+            .and_then(|summary| summary.server.process_start);
+        // Enough to tell whether the server has restarted since.
+        self.last_reading = process_start.map(|start| {
+            Arc::new(Reading {
+                process_start: Some(start),
+                ..Reading::default()
+            })
+        });
+        self.last = Some(last);
+        self.last_valid = last_valid;
+    }
+
     /// Takes in that an attempt came to no run.
     pub fn did_not_run(&mut self, why: String, ended_at: Timestamp) {
         self.totals.add_failed_attempt();

@@ -10,13 +10,20 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::board::Board;
+use crate::board::{Board, LastRun, Outcome};
+use crate::history::{
+    Health, History, HistoryError, Latest, Operation, Recorder, Retention, Writing,
+};
+use crate::measurement::RunId;
 use crate::prober::{Plan, Prober};
 use crate::server::{self, Served};
 use crate::vitals::Vitals;
 
 /// How long the last answers may take once the prober has ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
+/// How long the last runs may take to be stored once the prober has ended.
+const LAST_RUNS: Duration = Duration::from_secs(5);
 
 /// A daemon that is ready to run.
 #[derive(Debug)]
@@ -26,6 +33,7 @@ pub struct Daemon {
     served: Arc<Served>,
     vitals: Arc<Vitals>,
     listeners: Vec<TcpListener>,
+    writing: Option<Writing>,
 }
 
 impl Daemon {
@@ -50,7 +58,29 @@ impl Daemon {
             served,
             vitals,
             listeners,
+            writing: None,
         }
+    }
+
+    /// The same daemon with a history: what it holds of the probes is shown from the start, and every finished run
+    /// is stored in it.
+    ///
+    /// # Errors
+    /// When the history cannot be read.
+    pub async fn keeping(
+        mut self,
+        history: History,
+        retention: Retention,
+    ) -> Result<Self, HistoryError> {
+        let health = Arc::new(Health::default());
+        let known = history.reader().await?.latest().await?;
+        restore(&self.board, known, &health);
+        info!(file = %history.file().display(), "history open");
+        self.served.show_history(Arc::clone(&health));
+        let (recorder, writing) = Recorder::start(history, retention, health);
+        self.prober = self.prober.recording(recorder);
+        self.writing = Some(writing);
+        Ok(self)
     }
 
     /// The board that it publishes on.
@@ -69,6 +99,7 @@ impl Daemon {
             served,
             vitals,
             listeners,
+            writing,
             ..
         } = self;
         let probed = CancellationToken::new();
@@ -84,10 +115,13 @@ impl Daemon {
                 stop.cancelled().await;
                 served.mark_ready(false);
             };
-            tokio::join!(prober.run(stop.clone()), vitals.watch(&stop), until_stop)
+            tokio::join!(prober.run(stop.clone()), vitals.watch(&stop), until_stop);
+            if let Some(writing) = writing {
+                writing.finish(LAST_RUNS).await;
+            }
         };
         tokio::select! {
-            _ = probing => {}
+            () = probing => {}
             // The server ends by itself only when it cannot go on.
             ended = &mut serving => return ended.map_err(io::Error::other)?,
         }
@@ -101,5 +135,37 @@ impl Daemon {
         }
         info!("stopped");
         Ok(())
+    }
+}
+
+/// Shows the last run of every probe that has one of the very workload that it replays now.
+fn restore(board: &Board, known: Vec<Latest>, health: &Health) {
+    for latest in known {
+        let shown = board.snapshot();
+        let probe = shown.probes.iter().position(|probe| {
+            probe.deployment.name.as_str() == latest.series.deployment
+                && probe.workload.name.as_str() == latest.series.workload
+                && probe.workload.id().to_string() == latest.series.workload_id
+        });
+        let Some(probe) = probe else { continue };
+        let run = latest.run.read();
+        match run.and_then(|run| Ok((run.summary()?, run))) {
+            Ok((summary, run)) => {
+                let last = LastRun {
+                    ended_at: latest.run.ended_at,
+                    outcome: Outcome::Ran {
+                        id: RunId(run.run_id),
+                        model: run.model,
+                        server_version: run.server.version,
+                        summary: Arc::new(summary),
+                    },
+                };
+                board.update(probe, |status| status.restore(last, latest.last_valid));
+            }
+            Err(error) => {
+                health.failed(Operation::Read);
+                warn!(run_id = %latest.run.id, %error, "the last run cannot be read, so it is not shown");
+            }
+        }
     }
 }

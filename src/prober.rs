@@ -25,7 +25,9 @@ use crate::budget::Budget;
 use crate::condition::Condition;
 use crate::deployment::Deployment;
 use crate::guard::Hold;
+use crate::history::Recorder;
 use crate::measurement::Run;
+use crate::report::RunJson;
 use crate::runner::{Attempt, RunError, measure};
 use crate::schedule::Schedule;
 use crate::statistics::{Summary, summarize};
@@ -83,7 +85,14 @@ impl Plan {
 }
 
 /// What a run came to, and whose it was.
-type Ended = (ProbeKey, Result<Run, RunError>);
+type Ended = (ProbeKey, Result<Finished, RunError>);
+
+/// A run that has ended, and is in the history if there is one.
+struct Finished {
+    run: Run,
+    summary: Arc<Summary>,
+    ended_at: Timestamp,
+}
 
 /// Drives every probe of a plan.
 #[derive(Debug)]
@@ -92,6 +101,8 @@ pub struct Prober {
     board: Arc<Board>,
     agenda: Agenda,
     running: JoinSet<Ended>,
+    /// Where runs are stored before they are published.
+    recorder: Option<Recorder>,
     /// Cuts the runs in flight.
     cut: CancellationToken,
 }
@@ -118,7 +129,16 @@ impl Prober {
             board,
             agenda,
             running: JoinSet::new(),
+            recorder: None,
             cut: CancellationToken::new(),
+        }
+    }
+
+    /// The same prober, which stores every finished run before it publishes it.
+    pub fn recording(self, recorder: Recorder) -> Self {
+        Self {
+            recorder: Some(recorder),
+            ..self
         }
     }
 
@@ -191,6 +211,25 @@ impl Prober {
             )
         };
         let measuring = measure(attempt, Arc::default(), self.cut.clone());
+        let (planned, recorder) = (planned.clone(), self.recorder.clone());
+        let measuring = async move {
+            let finished = finish(measuring.await?, &planned);
+            if let Some(recorder) = recorder {
+                let PlannedProbe {
+                    deployment,
+                    workload,
+                    ..
+                } = &planned;
+                let Finished {
+                    run,
+                    summary,
+                    ended_at,
+                } = &finished;
+                let json = RunJson::new(deployment, workload, run, summary, true);
+                recorder.record(json, *ended_at).await;
+            }
+            Ok(finished)
+        };
         self.running.spawn(async move {
             // A panic is this run's outcome and no one else's.
             let outcome = AssertUnwindSafe(measuring).catch_unwind().await;
@@ -210,7 +249,7 @@ impl Prober {
             self.held(probe, hold);
             return;
         }
-        let spent = outcome.as_ref().ok().map(spent);
+        let spent = outcome.as_ref().ok().map(|finished| spent(&finished.run));
         self.agenda.finished(probe, spent, now());
         self.publish(probe, outcome);
     }
@@ -238,15 +277,18 @@ impl Prober {
         }
     }
 
-    fn publish(&self, probe: ProbeKey, outcome: Result<Run, RunError>) {
+    fn publish(&self, probe: ProbeKey, outcome: Result<Finished, RunError>) {
         let PlannedProbe {
             deployment,
             workload,
             ..
         } = &self.plan.probes[probe.0];
         match outcome {
-            Ok(run) => {
-                let summary = Arc::new(summarize(&run, workload));
+            Ok(Finished {
+                run,
+                summary,
+                ended_at,
+            }) => {
                 log::run(deployment, workload, &run, &summary);
                 self.judge(
                     deployment,
@@ -255,7 +297,7 @@ impl Prober {
                 );
                 self.board.update(probe.0, |status| {
                     status.in_progress = false;
-                    status.ran(&run, summary, now());
+                    status.ran(&run, summary, ended_at);
                 });
             }
             Err(RunError::Cut) => {
@@ -335,6 +377,15 @@ impl Prober {
                 self.ended(ended);
             }
         }
+    }
+}
+
+/// What a run that has just ended amounts to.
+fn finish(run: Run, planned: &PlannedProbe) -> Finished {
+    Finished {
+        summary: Arc::new(summarize(&run, &planned.workload)),
+        run,
+        ended_at: now(),
     }
 }
 

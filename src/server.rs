@@ -6,7 +6,7 @@
 //! | `/metrics` | Prometheus exposition, gzipped when asked |
 //! | `/config` | the running configuration, secrets masked |
 //! | `/-/healthy` | 200 while the process serves |
-//! | `/-/ready` | 200 once the schedule runs, 503 before and during a shutdown |
+//! | `/-/ready` | 200 once the history is open and the schedule runs, 503 before and during a shutdown |
 
 pub mod metrics;
 mod status_page;
@@ -29,6 +29,7 @@ use tower_http::compression::CompressionLayer;
 use self::metrics::Exposition;
 pub use self::status_page::last_run_in_words;
 use crate::board::Board;
+use crate::history::Health;
 use crate::vitals::Vitals;
 
 /// What the handlers share.
@@ -55,6 +56,11 @@ impl Served {
             configuration,
             ready: AtomicBool::new(false),
         }
+    }
+
+    /// Shows how the history is, too. To be said once, before it is served.
+    pub fn show_history(&self, health: Arc<Health>) {
+        self.exposition.show_history(health);
     }
 
     /// Whether the schedule runs, for `/-/ready`.

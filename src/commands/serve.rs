@@ -14,6 +14,7 @@ use super::logging::LogArgs;
 use super::signal;
 use crate::config::{Config, Global};
 use crate::daemon::Daemon;
+use crate::history::History;
 use crate::prober::{Plan, PlannedProbe};
 use crate::totals::{Buckets, HistogramBounds};
 
@@ -37,6 +38,13 @@ pub struct ServeArgs {
         value_name = "ADDRESS"
     )]
     listen_addresses: Vec<String>,
+    /// The directory of the history; it is created when it is missing
+    #[arg(
+        long = "storage.path",
+        default_value = "data",
+        value_name = "DIRECTORY"
+    )]
+    storage_path: PathBuf,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -76,8 +84,13 @@ async fn serve(args: &ServeArgs, config: Config, stop: CancellationToken) -> Res
         }
         listeners.push(listener);
     }
-    let text = config.text.clone();
-    let daemon = Daemon::new(plan(config), text, listeners);
+    let storage = |error| format!("--storage.path {}: {error}", args.storage_path.display());
+    let history = History::open(&args.storage_path).await.map_err(storage)?;
+    let (text, retention) = (config.text.clone(), config.global.retention);
+    let daemon = Daemon::new(plan(config), text, listeners)
+        .keeping(history, retention)
+        .await
+        .map_err(storage)?;
     daemon
         .run(stop)
         .await

@@ -13,6 +13,7 @@ use super::section::Section;
 use super::values;
 use crate::budget::Budget;
 use crate::guard::Guards;
+use crate::history::Retention;
 use crate::schedule::Blackout;
 
 pub(super) const FIELDS: &[&str] = &[
@@ -23,9 +24,11 @@ pub(super) const FIELDS: &[&str] = &[
     "blackouts",
     "guards",
     "budget",
+    "retention",
     "request_histograms",
     "buckets",
 ];
+pub(super) const RETENTION_FIELDS: &[&str] = &["runs", "requests"];
 pub(super) const BUCKET_FIELDS: &[&str] = &["e2e", "ttft", "tpot"];
 
 /// Bounds of one histogram: each is a series for every deployment and workload.
@@ -42,6 +45,8 @@ pub struct Global {
     pub shutdown_grace: Duration,
     /// What probing all deployments together may cost.
     pub budget: Budget,
+    /// How long the history keeps what is in it.
+    pub retention: Retention,
     /// Whether request latencies are also exposed as histograms.
     pub request_histograms: bool,
     /// The bounds of these histograms.
@@ -66,6 +71,7 @@ impl Default for Global {
             stale_after: 3,
             shutdown_grace: Duration::from_secs(30),
             budget: Budget::default(),
+            retention: Retention::default(),
             request_histograms: true,
             buckets: Buckets::default(),
         }
@@ -146,6 +152,9 @@ pub(super) fn read_global<'a>(field: &Field<'a>) -> ReadGlobal<'a> {
     {
         global.request_histograms = wanted;
     }
+    if let Some(field) = section.get("retention") {
+        global.retention = read_retention(&field);
+    }
     if let Some(field) = section.get("buckets") {
         global.buckets = read_buckets(&field);
     }
@@ -170,6 +179,16 @@ pub(super) fn read_global<'a>(field: &Field<'a>) -> ReadGlobal<'a> {
         global,
         defaults,
         budget,
+    }
+}
+
+fn read_retention(field: &Field<'_>) -> Retention {
+    let section = Section::of(field, RETENTION_FIELDS);
+    let read = |name| section.get(name)?.parsed(values::retention);
+    let defaults = Retention::default();
+    Retention {
+        runs: read("runs").unwrap_or(defaults.runs),
+        requests: read("requests").unwrap_or(defaults.requests),
     }
 }
 

@@ -16,8 +16,27 @@ const NAME_LENGTH: usize = 128;
 /// The longest duration that is taken for one: a year.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
+/// The longest that anything is kept: ten years.
+const LONGEST_RETENTION: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+
 /// A duration such as `15m`, `30s`, `1h30m` or `500ms`; a day is 24 hours.
 pub(super) fn duration(text: &str) -> Result<Duration, Fault> {
+    up_to(LONGEST, "a year", text)
+}
+
+/// How long something is kept: an hour to ten years.
+pub(super) fn retention(text: &str) -> Result<Duration, Fault> {
+    let duration = up_to(LONGEST_RETENTION, "ten years", text)?;
+    if duration < Duration::from_secs(60 * 60) {
+        return Err(Fault::new(
+            format!("`{text}` is too short to keep anything for"),
+            "write an hour or more, such as `14d`",
+        ));
+    }
+    Ok(duration)
+}
+
+fn up_to(longest: Duration, in_words: &str, text: &str) -> Result<Duration, Fault> {
     if text.trim().parse::<f64>().is_ok() {
         return Err(Fault::new(
             format!("the duration `{text}` has no unit"),
@@ -39,10 +58,10 @@ pub(super) fn duration(text: &str) -> Result<Duration, Fault> {
             "write a duration of zero or more",
         )
     })?;
-    if duration > LONGEST {
+    if duration > longest {
         return Err(Fault::new(
             format!("`{text}` is too long"),
-            "write a duration of a year or less",
+            format!("write a duration of {in_words} or less"),
         ));
     }
     Ok(duration)

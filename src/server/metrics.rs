@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod family;
+mod history;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use crate::board::{Board, Snapshot};
 use crate::condition::DeploymentState;
 use crate::deployment::Deployment;
 use crate::environment::EnvironmentField;
+use crate::history::Health;
 use crate::measurement::FinishReason;
 use crate::statistics::{Distribution, InvalidReason};
 use crate::totals::SumAndCount;
@@ -98,6 +100,13 @@ impl Exposition {
             registry,
             scrape_duration,
         }
+    }
+
+    /// Adds the metrics of the history. To be said once.
+    pub fn show_history(&self, health: Arc<Health>) {
+        self.registry
+            .register(Box::new(history::HistoryCollector::new(health)))
+            .expect("every name is registered once");
     }
 
     /// The exposition of this moment, in Prometheus' text format.
@@ -447,6 +456,7 @@ mod tests {
     use super::*;
     use crate::board::ProbeStatus;
     use crate::deployment::{Endpoint, EnvironmentSources, Lane};
+    use crate::history::Operation;
     use crate::measurement::{
         Arrivals, Completion, Connections, FailureReason, RequestError, RequestRecord, Run, RunId,
     };
@@ -654,7 +664,14 @@ mod tests {
             Arc::default(),
             at(0),
         );
+        shown.show_history(Arc::default());
         let text = String::from_utf8(shown.text()).unwrap();
+        for operation in Operation::ALL {
+            let label = operation.label();
+            let series = format!("vllm_probe_history_errors_total{{operation=\"{label}\"}} 0\n");
+            assert!(text.contains(&series), "{series}");
+            assert!(document.contains(&format!("`{label}`")), "{label}");
+        }
         let names = text
             .lines()
             .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());

@@ -25,14 +25,23 @@ impl Program {
 
     /// Starts `serve` with the configuration at `path` on a free port, and says where it listens.
     pub(crate) fn serve(path: &Path) -> (Self, String) {
-        let path = path.to_str().expect("a UTF-8 path");
-        let mut program = Self::prober(&[
+        Self::serve_by(&mut Command::new("env"), path)
+    }
+
+    /// The same, started by a command that takes a program and its arguments.
+    pub(crate) fn serve_by(command: &mut Command, path: &Path) -> (Self, String) {
+        let storage = path.with_file_name("data");
+        let [path, storage] = [path, &storage].map(|path| path.to_str().expect("a UTF-8 path"));
+        let mut program = Self::start(command.args([
+            env!("CARGO_BIN_EXE_vllm-prober"),
             "serve",
             "--config.file",
             path,
             "--web.listen-address",
             "127.0.0.1:0",
-        ]);
+            "--storage.path",
+            storage,
+        ]));
         let line = program.line("message=listening", Duration::from_secs(10));
         let address = line
             .split("address=")
@@ -86,6 +95,14 @@ impl Program {
                 Err(_) => panic!("no line with {text:?}; the log:\n{}", self.seen.join("\n")),
             }
         }
+    }
+
+    /// Ends it without a chance to do anything more, and says what it had logged.
+    pub(crate) fn kill(mut self) -> Vec<String> {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+        self.seen.extend(self.log.iter());
+        std::mem::take(&mut self.seen)
     }
 
     /// Sends SIGTERM and waits for the end.
