@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod history;
 mod logging;
 pub mod run;
 pub mod serve;

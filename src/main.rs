@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use vllm_prober::commands::{check, demo, run, serve, simulate};
+use vllm_prober::commands::{check, demo, history, run, serve, simulate};
 
 const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
@@ -30,6 +30,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Run the workload once, now, against one server
     Run(run::RunArgs),
+    /// List, show, export and import stored runs
+    History(history::HistoryArgs),
     /// Simulate a vLLM deployment
     Simulate(simulate::SimulateArgs),
     /// Probe three simulated deployments and show what comes of it
@@ -42,6 +44,7 @@ async fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args).await,
         Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(args).await,
+        Command::History(args) => history::run(args).await,
         Command::Simulate(args) => simulate::run(args).await,
         Command::Demo(args) => demo::run(args).await,
     }

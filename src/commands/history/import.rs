@@ -1,0 +1,102 @@
+//! `history import`: runs of files put into the history, each once however often it is imported.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::print;
+use crate::history::{Entry, History};
+use crate::report::foreign::{self, Told};
+
+/// Runs that are stored in one transaction: in between the daemon has its turn.
+const BATCH: usize = 200;
+
+/// What `history import` is told.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  vllm-prober history import --deployment qwen3-32b-nvfp4 --workload reference result.json"
+)]
+pub(super) struct ImportArgs {
+    /// JSON of one run, or JSON Lines
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Whose runs they are; goes before what a file says
+    #[arg(long, value_name = "NAME")]
+    deployment: Option<String>,
+    /// What they replayed; goes before what a file says
+    #[arg(long, value_name = "NAME")]
+    workload: Option<String>,
+    /// When the run began, for a file that does not say
+    #[arg(long, value_name = "TIME")]
+    started_at: Option<Timestamp>,
+}
+
+impl ImportArgs {
+    pub(super) async fn run(self, storage: &Path) -> Result<(), String> {
+        let told = Told {
+            deployment: self.deployment,
+            workload: self.workload,
+            started_at: self.started_at,
+        };
+        // All files are read before anything is stored: a mistake in the last one leaves nothing half done.
+        let mut entries = Vec::new();
+        for file in &self.files {
+            entries.extend(read(file, &told)?);
+        }
+        let history = History::open(storage)
+            .await
+            .map_err(|error| error.to_string())?;
+        let mut new = 0;
+        for batch in entries.chunks(BATCH) {
+            new += history.append(batch).await.map_err(|error| {
+                format!("{error}; {new} runs were imported before that, and importing again goes on from there")
+            })?;
+        }
+        history.close().await;
+        let known = entries.len() - new;
+        print(&format!(
+            "{new} runs imported, {known} were there already\n"
+        ))
+    }
+}
+
+/// The runs of a file: one, or one in each line.
+fn read(file: &Path, told: &Told) -> Result<Vec<Entry>, String> {
+    let text =
+        std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let is_one = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+    let texts: Vec<(usize, &str)> = if is_one || !is_in_lines(&text) {
+        vec![(1, text.as_str())]
+    } else {
+        let lines = text.lines().enumerate();
+        lines
+            .filter(|(_, line)| !line.trim().is_empty())
+            .map(|(n, line)| (n + 1, line))
+            .collect()
+    };
+    texts
+        .into_iter()
+        .map(|(line, text)| {
+            entry(text, told).map_err(|why| format!("{}:{line}: {why}", file.display()))
+        })
+        .collect()
+}
+
+/// Whether the first line is a whole value, as it is in JSON Lines.
+fn is_in_lines(text: &str) -> bool {
+    let first = text.lines().find(|line| !line.trim().is_empty());
+    first.is_some_and(|line| serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok())
+}
+
+fn entry(text: &str, told: &Told) -> Result<Entry, String> {
+    let (run, source) = foreign::read(text, told).map_err(|error| error.to_string())?;
+    let wall = Duration::try_from_secs_f64(run.wall_seconds)
+        .map_err(|error| format!("wall_seconds {}: {error}", run.wall_seconds))?;
+    let ended_at = run
+        .started_at
+        .checked_add(wall)
+        .map_err(|error| format!("started_at {}: {error}", run.started_at))?;
+    Entry::new(run, source, ended_at).map_err(|error| error.to_string())
+}
