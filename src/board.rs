@@ -235,13 +235,15 @@ impl ProbeStatus {
         });
     }
 
-    /// Takes in what is known from before this start: the last run, and when the last valid one ended. Counters
-    /// stay at 0, since they count from the start.
-    pub fn restore(&mut self, last: LastRun, last_valid: Option<Timestamp>) {
-        let process_start = last
-            .outcome
-            .summary()
-            .and_then(|summary| summary.server.process_start);
+    /// Takes in what is known from before this start: the last run, when the last valid one ended, and when the
+    /// server's process had started by then, if it is still the same server. Counters stay at 0, since they count
+    /// from the start.
+    pub fn restore(
+        &mut self,
+        last: LastRun,
+        last_valid: Option<Timestamp>,
+        process_start: Option<f64>,
+    ) {
         // Enough to tell whether the server has restarted since.
         self.last_reading = process_start.map(|start| {
             Arc::new(Reading {

@@ -151,6 +151,9 @@ fn restore(board: &Board, known: Vec<Latest>, health: &Health) {
         let run = latest.run.read();
         match run.and_then(|run| Ok((run.summary()?, run))) {
             Ok((summary, run)) => {
+                let base_url = shown.probes[probe].deployment.endpoint.base_url();
+                let is_same_server = run.base_url.as_deref() == Some(base_url);
+                let process_start = summary.server.process_start.filter(|_| is_same_server);
                 let last = LastRun {
                     ended_at: latest.run.ended_at,
                     outcome: Outcome::Ran {
@@ -160,7 +163,9 @@ fn restore(board: &Board, known: Vec<Latest>, health: &Health) {
                         summary: Arc::new(summary),
                     },
                 };
-                board.update(probe, |status| status.restore(last, latest.last_valid));
+                board.update(probe, |status| {
+                    status.restore(last, latest.last_valid, process_start);
+                });
             }
             Err(error) => {
                 health.failed(Operation::Read);

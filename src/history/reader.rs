@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{ConnectOptions, FromRow, Row, SqliteConnection};
 
 use super::error::HistoryError;
-use super::{FILE, Point, Series, nanos, options, schema, timestamp};
+use super::{FILE, Point, ROWS_AHEAD, Series, nanos, options, schema, timestamp};
 use crate::measurement::RunId;
 use crate::report::{RunJson, Source, Unreadable, read_run};
 
@@ -89,24 +89,31 @@ pub struct SeriesPoint {
     pub point: Point,
 }
 
+/// The columns of [`SeriesPoint`], by whose places it is read: names would be looked up for each of many rows.
+const POINT: &str = "SELECT id, ended_at, valid, contaminated, restarted, observable, fingerprint, \
+    decode_tokens_rate, requests_rate, prompt_tokens_rate, ttft_p50, tpot_p50, e2e_p50, \
+    completion_tokens_mean FROM point WHERE series = \
+    (SELECT key FROM series WHERE deployment = ? AND workload = ? AND workload_id = ?) \
+    AND ended_at >= ? ORDER BY ended_at, id";
+
 impl FromRow<'_, SqliteRow> for SeriesPoint {
     fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            id: RunId(row.try_get("id")?),
-            ended_at: timestamp(row.try_get("ended_at")?),
+            id: RunId(row.try_get(0)?),
+            ended_at: timestamp(row.try_get(1)?),
             point: Point {
-                valid: row.try_get("valid")?,
-                contaminated: row.try_get("contaminated")?,
-                restarted: row.try_get("restarted")?,
-                observable: row.try_get("observable")?,
-                fingerprint: row.try_get("fingerprint")?,
-                decode_tokens_rate: row.try_get("decode_tokens_rate")?,
-                requests_rate: row.try_get("requests_rate")?,
-                prompt_tokens_rate: row.try_get("prompt_tokens_rate")?,
-                ttft_p50: row.try_get("ttft_p50")?,
-                tpot_p50: row.try_get("tpot_p50")?,
-                e2e_p50: row.try_get("e2e_p50")?,
-                completion_tokens_mean: row.try_get("completion_tokens_mean")?,
+                valid: row.try_get(2)?,
+                contaminated: row.try_get(3)?,
+                restarted: row.try_get(4)?,
+                observable: row.try_get(5)?,
+                fingerprint: row.try_get(6)?,
+                decode_tokens_rate: row.try_get(7)?,
+                requests_rate: row.try_get(8)?,
+                prompt_tokens_rate: row.try_get(9)?,
+                ttft_p50: row.try_get(10)?,
+                tpot_p50: row.try_get(11)?,
+                e2e_p50: row.try_get(12)?,
+                completion_tokens_mean: row.try_get(13)?,
             },
         })
     }
@@ -154,7 +161,8 @@ impl Reader {
                 "there is no history here; name the directory that `serve --storage.path` has",
             ));
         }
-        let connection = options(file).read_only(true).connect().await;
+        let options = options(file).read_only(true).row_buffer_size(ROWS_AHEAD);
+        let connection = options.connect().await;
         let mut connection = connection.map_err(|error| HistoryError::of(file, &error))?;
         if schema::check(&mut connection, file).await? == 0 {
             return Err(HistoryError::new(
@@ -346,18 +354,14 @@ impl Reader {
         series: &Series,
         since: Timestamp,
     ) -> Result<Vec<SeriesPoint>, HistoryError> {
-        sqlx::query_as(
-            "SELECT * FROM point WHERE series =
-                (SELECT key FROM series WHERE deployment = ? AND workload = ? AND workload_id = ?)
-             AND ended_at >= ? ORDER BY ended_at, id",
-        )
-        .bind(&series.deployment)
-        .bind(&series.workload)
-        .bind(&series.workload_id)
-        .bind(nanos(since))
-        .fetch_all(&mut self.connection)
-        .await
-        .map_err(|error| self.failed(&error))
+        sqlx::query_as(POINT)
+            .bind(&series.deployment)
+            .bind(&series.workload)
+            .bind(&series.workload_id)
+            .bind(nanos(since))
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(|error| self.failed(&error))
     }
 
     fn failed(&self, error: &sqlx::Error) -> HistoryError {

@@ -71,7 +71,9 @@ fn ids(runs: &[StoredRun]) -> Vec<String> {
 #[tokio::test]
 async fn what_was_stored_comes_back_after_a_restart() {
     let (directory, history) = opened().await;
-    let (valid, invalid) = (entry("a", "w", 0, 0), entry("a", "w", 3, 15));
+    let (mut valid, invalid) = (entry("a", "w", 0, 0), entry("a", "w", 3, 15));
+    valid.environment = Some(r#"{"driver":"580.95.05"}"#.to_owned());
+    valid.point.fingerprint = Some("f".to_owned());
     assert_eq!(
         history
             .append(&[valid.clone(), invalid.clone()])
@@ -96,6 +98,10 @@ async fn what_was_stored_comes_back_after_a_restart() {
     let mut original = run_json("a", "w", 0, 0);
     original.run_id = valid.id.0.clone();
     assert_eq!(stored.read().unwrap(), original);
+
+    assert_eq!(stored.environment, valid.environment);
+    let points = reader.series(&valid.series, Timestamp::MIN).await.unwrap();
+    assert_eq!((&points[0].id, &points[0].point), (&valid.id, &valid.point));
 
     let [latest] = reader.latest().await.unwrap().try_into().unwrap();
     assert_eq!(latest.series, invalid.series);
