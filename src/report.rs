@@ -5,7 +5,7 @@
 
 pub mod csv;
 mod environment;
-mod foreign;
+pub mod foreign;
 mod read_back;
 pub mod table;
 pub mod vllm_bench;
