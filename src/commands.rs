@@ -1,5 +1,6 @@
 //! What the program can be asked to do, a file for each command.
 
+pub mod backtest;
 pub mod check;
 pub mod demo;
 pub mod history;

@@ -36,7 +36,7 @@ mod field;
 pub(crate) mod finding;
 mod global;
 mod guards;
-mod likeness;
+pub(crate) mod likeness;
 mod named;
 mod notes;
 mod probes;

@@ -21,6 +21,7 @@ pub mod sample;
 pub mod statistics;
 pub mod totals;
 pub mod traffic;
+pub mod verdict;
 
 pub mod report;
 

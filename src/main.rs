@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use vllm_prober::commands::{check, demo, history, run, serve, simulate};
+use vllm_prober::commands::{backtest, check, demo, history, run, serve, simulate};
 
 const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
@@ -32,6 +32,8 @@ enum Command {
     Run(run::RunArgs),
     /// List, show, export and import stored runs
     History(history::HistoryArgs),
+    /// Judge runs of the past, to learn what verdicts there would have been
+    Backtest(backtest::BacktestArgs),
     /// Simulate a vLLM deployment
     Simulate(simulate::SimulateArgs),
     /// Probe three simulated deployments and show what comes of it
@@ -45,6 +47,7 @@ async fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(args).await,
         Command::History(args) => history::run(args).await,
+        Command::Backtest(args) => backtest::run(&args),
         Command::Simulate(args) => simulate::run(args).await,
         Command::Demo(args) => demo::run(args).await,
     }

@@ -37,7 +37,7 @@ pub(super) fn unknown<'k>(
 }
 
 /// The one of `known` that `name` was most likely meant to be.
-pub(super) fn closest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+pub(crate) fn closest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let plain = |word: &str| word.to_lowercase().replace(['-', ' '], "_");
     let name = plain(name);
     known

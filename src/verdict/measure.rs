@@ -1,0 +1,54 @@
+//! What is judged of a run: the measures, which way each is good, and how much of a change its users bear.
+
+use crate::closed_set::closed_set;
+
+closed_set! {
+    /// A figure of a run that is compared from run to run.
+    ///
+    /// The 99th percentile of 64 requests is nearly their maximum: no tail is ever judged.
+    Measure:
+    DecodeTokensRate "decode_tokens_rate" "Completion tokens per second: the headline.",
+    RequestsRate "requests_rate" "Completed requests per second.",
+    PromptTokensRate "prompt_tokens_rate" "Accepted prompt tokens per second.",
+    TtftP50 "ttft_p50" "Median time to first token.",
+    TpotP50 "tpot_p50" "Median time per output token.",
+    E2eP50 "e2e_p50" "Median end-to-end latency.",
+}
+
+/// Which way a measure is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Good {
+    /// More is better: a rate.
+    High,
+    /// Less is better: a latency.
+    Low,
+}
+
+impl Good {
+    /// 1 where more is better, -1 where less is: what turns a logarithm into a goodness, and back.
+    pub fn sign(self) -> f64 {
+        match self {
+            Self::High => 1.0,
+            Self::Low => -1.0,
+        }
+    }
+}
+
+impl Measure {
+    /// Which way it is good.
+    pub fn good(self) -> Good {
+        match self {
+            Self::DecodeTokensRate | Self::RequestsRate | Self::PromptTokensRate => Good::High,
+            Self::TtftP50 | Self::TpotP50 | Self::E2eP50 => Good::Low,
+        }
+    }
+
+    /// The change that is borne unless the user says otherwise, as a share: 3 %, and 10 % for the time to first
+    /// token, which is short and hangs on the queue of the moment.
+    pub fn default_tolerance(self) -> f64 {
+        match self {
+            Self::TtftP50 => 0.10,
+            _ => 0.03,
+        }
+    }
+}
