@@ -6,7 +6,6 @@
 use jiff::Timestamp;
 
 use super::NOISE_RUNS;
-use super::contrast::Side;
 
 /// A run that may be compared: valid, its traffic its own, and its caches warm.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,12 +97,6 @@ pub(super) fn values(runs: &[CleanRun]) -> Vec<f64> {
     runs.iter().map(|run| run.value).collect()
 }
 
-/// Runs as a sample, given their values.
-pub(super) fn side<'a>(values: &'a [f64], runs: &[CleanRun]) -> Side<'a> {
-    let starts = runs.chunk_by(|a, b| a.start == b.start).count();
-    Side { values, starts }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,7 +125,6 @@ mod tests {
         assert_eq!(values(runs.of_level(1)), [4.0]);
         assert!(runs.of_level(2).is_empty(), "it has no run yet");
         assert_eq!(values(runs.latest_level_of(2).unwrap()), [1.0, 2.0, 3.0]);
-        assert_eq!(side(&[], runs.kept()).starts, 3);
         runs.begin_level(2, 3);
         assert_eq!(values(runs.of_level(2)), [2.0, 3.0, 4.0]);
     }

@@ -11,14 +11,14 @@ use std::mem;
 use jiff::Timestamp;
 
 use super::acknowledgement::{Acknowledgement, NothingToAcknowledge, Settlement};
-use super::clean::{CleanRun, CleanRuns, last, side, values};
+use super::clean::{CleanRun, CleanRuns, last, values};
 use super::contrast::{Contrast, Tolerance, decide, possible};
 use super::judgement::Compared;
 use super::known_change::KnownChange;
 use super::level::Level;
 use super::measure::Good;
 use super::noise::Noise;
-use super::restarts::Restarts;
+use super::restarts::{Restarts, weight_between};
 use super::shift::{median, shift};
 use super::{
     DRIFT_ALPHA, KNOWN_CHANGE_ALPHA, LEAST_BEFORE, LEAST_UNOBSERVED_WINDOW, RATCHET,
@@ -242,7 +242,8 @@ impl Judge {
         let middle = median(&mut b.clone());
         possible(&a, middle, self.tolerance)?;
         let noise = self.noise(tested)?;
-        let contrast = Contrast::of(side(&a, after), side(&b, before), &noise);
+        let restarts = self.restarts.variance() * weight_between(after, before);
+        let contrast = Contrast::of((&a, &noise), (&b, &noise), restarts);
         decide(&contrast, &a, &b, alpha, self.tolerance).verdict()
     }
 

@@ -1,9 +1,10 @@
 //! Two deployments of one family against each other: what a precision gains in speed.
 
-use super::clean::{CleanRun, last, side, values};
+use super::clean::{CleanRun, last, values};
 use super::contrast::Contrast;
 use super::measure::Good;
 use super::noise::Noise;
+use super::restarts::weight_of;
 
 /// Clean runs of each side that are compared at most: half a day of them, at one each quarter of an hour.
 const MOST_RUNS: usize = 48;
@@ -77,12 +78,15 @@ pub fn speedup(one: (&PresentLevel, f64), reference: (&PresentLevel, f64)) -> Op
         return None;
     }
     let (a, b) = (values(&one.runs), values(&reference.runs));
-    let contrast = Contrast::of_unlike(
-        (side(&a, &one.runs), &one.noise),
-        (side(&b, &reference.runs), &reference.noise),
-    );
     // One `tau` for both: the larger, lest a few quiet restarts of one side narrow the interval.
-    let (lower, upper) = contrast.interval(one.restart_variance.max(reference.restart_variance));
+    let restart_variance = one.restart_variance.max(reference.restart_variance);
+    let weight = weight_of(&one.runs) + weight_of(&reference.runs);
+    let contrast = Contrast::of(
+        (&a, &one.noise),
+        (&b, &reference.noise),
+        restart_variance * weight,
+    );
+    let (lower, upper) = contrast.interval();
     Some(Speedup {
         ratio: contrast.effect.exp(),
         lower: lower.exp(),

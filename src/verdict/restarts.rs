@@ -3,10 +3,10 @@
 //! Placement of memory and tuning at start leave every start with a level of its own. No number of runs after
 //! one restart averages this out, so the interval that is shown has to hold it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::clean::{CleanRun, last, values};
-use super::contrast::{Contrast, Side};
+use super::contrast::Contrast;
 use super::noise::{MAD_TO_STD, Noise};
 use super::shift::median;
 use super::{LEAST_AFTER, MOST_AFTER};
@@ -43,8 +43,7 @@ impl Restarts {
         }
         let after = values(&after[..after.len().min(MOST_AFTER)]);
         let before = values(last(before, MOST_AFTER));
-        let side = |values| Side { values, starts: 1 };
-        let contrast = Contrast::of(side(&after), side(&before), noise);
+        let contrast = Contrast::of((&after, noise), (&before, noise), 0.0);
         if self.shifts.len() == MOST_RESTARTS {
             self.shifts.pop_front();
         }
@@ -70,6 +69,25 @@ impl Restarts {
     }
 }
 
+/// How many `tau^2` lie in the difference of two samples of one series: `sum (a - b)^2` over the starts of the
+/// server, where `a` and `b` are a start's shares of either sample.
+///
+/// That is `1 / r_A + 1 / r_B` for `r_A` and `r_B` starts of equal shares, and nothing for samples of one start.
+pub(super) fn weight_between(after: &[CleanRun], before: &[CleanRun]) -> f64 {
+    let mut shares = BTreeMap::new();
+    for (runs, sign) in [(after, 1.0), (before, -1.0)] {
+        for run in runs {
+            *shares.entry(run.start).or_insert(0.0) += sign / runs.len() as f64;
+        }
+    }
+    shares.values().map(|share: &f64| share * share).sum()
+}
+
+/// The same for a sample by itself, to be compared with another server: `1 / r` for `r` starts of equal shares.
+pub(super) fn weight_of(runs: &[CleanRun]) -> f64 {
+    weight_between(runs, &[])
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
@@ -92,6 +110,25 @@ mod tests {
             start,
         };
         (0..40).map(|k| run(k / 20)).collect()
+    }
+
+    #[test]
+    fn starts_that_samples_share_cancel() {
+        let of = |starts: &[u64]| {
+            let run = restart(0.0)[0];
+            let runs = starts.iter().map(|start| CleanRun {
+                start: *start,
+                ..run
+            });
+            runs.collect::<Vec<_>>()
+        };
+        let weight = |after: &[u64], before: &[u64]| weight_between(&of(after), &of(before));
+        assert_eq!(weight(&[1, 1, 1], &[0, 0]), 2.0);
+        assert_eq!(weight(&[2, 2], &[0, 1]), 1.5);
+        assert_eq!(weight(&[2, 3], &[0, 1]), 1.0);
+        assert!(weight(&[0, 0], &[0, 0, 0]) < 1e-20);
+        assert_eq!(weight(&[1, 1], &[0, 1]), 0.5);
+        assert_eq!(weight_of(&of(&[4, 4, 5, 5])), 0.5);
     }
 
     #[test]

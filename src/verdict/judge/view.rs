@@ -3,11 +3,12 @@
 use jiff::Timestamp;
 
 use super::Judge;
-use crate::verdict::clean::{CleanRun, last, side, values};
+use crate::verdict::clean::{CleanRun, last, values};
 use crate::verdict::contrast::{Contrast, decide, minimum_detectable};
 use crate::verdict::judgement::{Comparison, Judgement};
 use crate::verdict::noise::Noise;
 use crate::verdict::precision::PresentLevel;
+use crate::verdict::restarts::weight_between;
 use crate::verdict::shift::median;
 use crate::verdict::{
     DRIFT_ALPHA, KNOWN_CHANGE_ALPHA, LEAST_AFTER, LEAST_BEFORE, MOST_AFTER, Verdict,
@@ -86,8 +87,9 @@ impl Judge {
         verdict: Option<Verdict>,
     ) -> Comparison {
         let (a, b) = (values(after), values(before));
-        let contrast = Contrast::of(side(&a, after), side(&b, before), noise);
-        let (worst, best) = contrast.interval(self.restarts.variance());
+        let restarts = self.restarts.variance() * weight_between(after, before);
+        let contrast = Contrast::of((&a, noise), (&b, noise), restarts);
+        let (worst, best) = contrast.interval();
         let (one, other) = (self.in_units(worst), self.in_units(best));
         Comparison {
             ratio: self.in_units(contrast.effect),
