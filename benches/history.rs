@@ -232,6 +232,7 @@ fn run(n: i64, started_at: Timestamp) -> Run {
         client_delays: Vec::new(),
         client_cpu: None,
         warmup: Default::default(),
+        environment: Default::default(),
         observation: Default::default(),
         given_up: None,
     }
