@@ -119,7 +119,7 @@ async fn pages(reader: &mut Reader, deployment: &str) {
     let start = Instant::now();
     let rest = reader.page(&page).await.expect("a page");
     say(
-        &format!("the {} before them", rest.len()),
+        &format!("the {} that are newer than one", rest.len()),
         start.elapsed(),
         "",
     );

@@ -335,3 +335,27 @@ async fn two_that_open_and_write_at_once_take_turns() {
         .collect();
     assert_eq!(found.len(), 60);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_locked_at_the_start_is_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    // Not in write-ahead mode yet: such a lock keeps readers out too.
+    let file = options(&directory.path().join(FILE)).create_if_missing(true);
+    let mut other = file.connect().await.unwrap();
+    sqlx::Executor::execute(&mut other, "BEGIN EXCLUSIVE")
+        .await
+        .unwrap();
+    let releasing = async {
+        sleep(Duration::from_millis(1500)).await;
+        other.close().await.unwrap();
+    };
+    let (history, ()) = tokio::join!(History::open(directory.path()), releasing);
+    assert_eq!(
+        history
+            .unwrap()
+            .append(&[entry("a", "w", 0, 0)])
+            .await
+            .unwrap(),
+        1
+    );
+}

@@ -41,14 +41,14 @@ impl Source {
     }
 }
 
-/// What whoever imports a file says of it. It goes before what the file says.
+/// What whoever imports a file says of it. Names go before what the file says.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
     /// The deployment's name.
     pub deployment: Option<String>,
     /// The workload's name.
     pub workload: Option<String>,
-    /// When the run began.
+    /// When the run began, where a file of another program does not say or says it without a zone.
     pub started_at: Option<Timestamp>,
 }
 
@@ -65,7 +65,6 @@ pub fn read(text: &str, told: &Told) -> Result<(RunJson, Source), Unreadable> {
             run.deployment.clone_from(deployment);
         }
         run.workload = told.workload.clone().or(run.workload);
-        run.started_at = told.started_at.unwrap_or(run.started_at);
         if run.workload.is_none() {
             return Err(Unreadable::new(
                 "it does not name its workload; say --workload NAME",

@@ -28,7 +28,7 @@ pub(super) struct ImportArgs {
     /// What they replayed; goes before what a file says
     #[arg(long, value_name = "NAME")]
     workload: Option<String>,
-    /// When the run began, for a file that does not say
+    /// When the run began, for a file of another program that does not say
     #[arg(long, value_name = "TIME")]
     started_at: Option<Timestamp>,
 }

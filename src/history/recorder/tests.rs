@@ -229,3 +229,31 @@ async fn of_too_many_that_wait_the_oldest_give_way() {
     shared.put(huge.clone());
     assert_eq!(shared.front().unwrap().id, huge.id);
 }
+
+#[tokio::test]
+async fn a_disk_that_hangs_holds_up_one_run_and_no_further_one() {
+    // No one writes: that is how it looks from here.
+    let recorder = Recorder {
+        shared: Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Notify::new(),
+            health: Arc::default(),
+        }),
+    };
+    let record = async |n: u32| {
+        let start = Instant::now();
+        recorder
+            .record(run_json("a", "w", n, n.into()), at(n.into()))
+            .await;
+        start.elapsed()
+    };
+    assert!(record(0).await >= PATIENCE);
+    assert!(record(1).await < PATIENCE / 2);
+    let shared = &recorder.shared;
+    assert_eq!(shared.health.errors(Operation::Wait), 1);
+    // It works again: only when both are written is it waited for as before.
+    assert!(!shared.done(&shared.front().unwrap()));
+    assert!(shared.lock().behind);
+    assert!(shared.done(&shared.front().unwrap()));
+    assert!(!shared.lock().behind && shared.lock().bytes == 0);
+}
