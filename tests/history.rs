@@ -228,7 +228,15 @@ async fn a_restart_shows_the_last_runs_at_once() {
         // The same probes, which do not run for a long while.
         let config = configuration(directory.path(), 2, &simulator.base_url(), NEVER);
         let (daemon, base_url) = Program::serve(&config);
-        let (status, _) = http::get(&format!("{base_url}/-/ready")).await.unwrap();
+        let mut status = 503;
+        for _ in 0..100 {
+            // It listens a moment before it is ready.
+            (status, _) = http::get(&format!("{base_url}/-/ready")).await.unwrap();
+            if status == 200 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         let after = metrics(&base_url).await;
         daemon.kill();
         let last_run = "vllm_probe_last_run_timestamp_seconds{deployment=";
