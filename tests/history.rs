@@ -235,7 +235,7 @@ async fn a_restart_shows_the_last_runs_at_once() {
             if status == 200 {
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(20)).await;
         }
         let after = metrics(&base_url).await;
         daemon.kill();
