@@ -14,6 +14,7 @@ pub mod workload;
 
 pub mod agenda;
 pub mod condition;
+pub mod judges;
 pub mod measurement;
 pub mod observation;
 pub mod reading;

@@ -4,8 +4,8 @@
 //! decides anything. Values are compared by their logarithms, so that effects are ratios. `docs/verdict.md` tells
 //! users what is compared, and what this can and cannot see.
 //!
-//! From the bottom up: [`shift`] says by how much one sample lies above another, [`noise`] how much runs differ
-//! while nothing changes, [`contrast`] puts both together, and [`Judge`] decides after each run what to compare
+//! From the bottom up: `shift` says by how much one sample lies above another, `noise` how much runs differ
+//! while nothing changes, `contrast` puts both together, and [`Judge`] decides after each run what to compare
 //! with what, and remembers what was decided.
 
 mod acknowledgement;
