@@ -67,10 +67,10 @@ impl Decision {
 }
 
 /// Error probability of a comparison with the environment before, for each side and each look.
-const KNOWN_CHANGE_ALPHA: f64 = 1e-3;
+const KNOWN_CHANGE_ALPHA: f64 = 5e-4;
 
 /// The same for a comparison with the baseline: it is made after every run, for ever.
-const DRIFT_ALPHA: f64 = 2e-4;
+const DRIFT_ALPHA: f64 = 1e-5;
 
 /// The last runs that are compared with the baseline. Small windows find large changes soon, large ones find
 /// small changes at all.
