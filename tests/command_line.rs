@@ -257,7 +257,9 @@ async fn the_version_says_what_it_was_built_from() {
         said.starts_with("vllm-prober ") && said.contains("rustc 1."),
         "{said}"
     );
-    for command in ["serve", "check", "run", "history", "simulate", "demo"] {
+    for command in [
+        "serve", "check", "run", "history", "backtest", "simulate", "demo",
+    ] {
         let help = text(&prober(&[command, "--help"]).await.stdout);
         assert!(
             help.contains("Example:"),
