@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use crate::condition::{Condition, DeploymentState};
 use crate::deployment::{Deployment, DeploymentName};
 use crate::environment::{Contradiction, Environment, EnvironmentField, FieldChange, Generation};
+use crate::judges::Opinion;
 use crate::measurement::{Run, RunId};
 use crate::reading::Reading;
 use crate::statistics::{InvalidReason, Summary};
@@ -144,6 +145,8 @@ pub struct ProbeStatus {
     pub last: Option<LastRun>,
     /// The server's own metrics when they were last read after a run.
     pub last_reading: Option<Arc<Reading>>,
+    /// What the judges say of its runs; absent for a light probe, and until they have read the history.
+    pub opinion: Option<Arc<Opinion>>,
     /// The end of the last valid run.
     pub last_valid: Option<Timestamp>,
     /// What has accumulated since the start.
@@ -209,6 +212,7 @@ impl ProbeStatus {
             start_delay: None,
             last: None,
             last_reading: None,
+            opinion: None,
             last_valid: None,
             totals: Totals::new(bounds),
         }

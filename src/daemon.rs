@@ -10,12 +10,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::board::{Board, LastRun, Outcome};
+use crate::board::{Board, DeploymentStatus, LastRun, Outcome};
+use crate::deployment::Deployment;
 use crate::history::{
     Health, History, HistoryError, Latest, Operation, Recorder, Retention, Writing,
 };
 use crate::measurement::RunId;
 use crate::prober::{Plan, Prober};
+use crate::report::EnvironmentJson;
 use crate::server::{self, Served};
 use crate::vitals::Vitals;
 
@@ -75,10 +77,11 @@ impl Daemon {
         let health = Arc::new(Health::default());
         let known = history.reader().await?.latest().await?;
         restore(&self.board, known, &health);
+        let stored = history.reader().await?;
         info!(file = %history.file().display(), "history open");
         self.served.show_history(Arc::clone(&health));
         let (recorder, writing) = Recorder::start(history, retention, health);
-        self.prober = self.prober.recording(recorder);
+        self.prober = self.prober.recording(recorder, stored);
         self.writing = Some(writing);
         Ok(self)
     }
@@ -138,6 +141,25 @@ impl Daemon {
     }
 }
 
+/// What a deployment ran on by its latest run of any probe, so that a change while the prober was down is one.
+fn restore_environment(
+    board: &Board,
+    deployment: &Deployment,
+    environment: &EnvironmentJson,
+    seen_at: Timestamp,
+) {
+    let shown = board.snapshot();
+    let known = shown.deployments.get(&deployment.name);
+    if known.is_some_and(|known| known.seen_at >= seen_at) {
+        return;
+    }
+    let status = DeploymentStatus {
+        generation: environment.to_generation(),
+        ..DeploymentStatus::unknown(seen_at)
+    };
+    board.update_deployment(&deployment.name, status);
+}
+
 /// Shows the last run of every probe that has one of the very workload that it replays now.
 fn restore(board: &Board, known: Vec<Latest>, health: &Health) {
     for latest in known {
@@ -154,6 +176,12 @@ fn restore(board: &Board, known: Vec<Latest>, health: &Health) {
                 let base_url = shown.probes[probe].deployment.endpoint.base_url();
                 let is_same_server = run.base_url.as_deref() == Some(base_url);
                 let process_start = summary.server.process_start.filter(|_| is_same_server);
+                restore_environment(
+                    board,
+                    &shown.probes[probe].deployment,
+                    &run.environment,
+                    latest.run.ended_at,
+                );
                 let last = LastRun {
                     ended_at: latest.run.ended_at,
                     outcome: Outcome::Ran {

@@ -281,6 +281,18 @@ fn field_change(
     })
 }
 
+/// The bits of a weight in a precision, by which a narrower one is known from a wider; `None` for one whose name says
+/// nothing of it.
+pub fn precision_bits(precision: &str) -> Option<u32> {
+    match precision {
+        "nvfp4" | "mxfp4" | "fp4" | "int4" | "awq" | "gptq" | "w4a16" => Some(4),
+        "fp8" | "int8" | "w8a8" | "w8a16" => Some(8),
+        "bf16" | "fp16" | "float16" | "bfloat16" => Some(16),
+        "fp32" | "float32" => Some(32),
+        _ => None,
+    }
+}
+
 /// What the name of a model suggests of its precision: a hint for people, never a finding.
 pub fn suggested_precision(model: &str) -> Option<&'static str> {
     let name = model.to_lowercase();

@@ -5,6 +5,7 @@
 //! that run's outcome. It ends in good order: no run starts any more, those in flight get a grace period,
 //! and what is cut short after that leaves no trace.
 
+mod judging;
 mod log;
 
 use std::collections::BTreeMap;
@@ -14,24 +15,28 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::judging::{Bench, Replayed};
 use crate::agenda::{Agenda, DeferredReason, Entry, Event, ProbeKey, SkippedReason, Spent};
 use crate::board::{Board, DeploymentStatus, ProbeStatus, Snapshot};
 use crate::budget::Budget;
 use crate::condition::Condition;
 use crate::deployment::Deployment;
+use crate::environment::Generation;
 use crate::guard::Hold;
-use crate::history::Recorder;
+use crate::history::{Reader, Recorder};
 use crate::measurement::Run;
-use crate::report::RunJson;
+use crate::report::{EnvironmentJson, RunJson};
 use crate::runner::{Attempt, RunError, measure};
 use crate::schedule::Schedule;
 use crate::statistics::{Summary, summarize};
 use crate::totals::HistogramBounds;
+use crate::verdict::{Edge, Measure};
 use crate::workload::Workload;
 
 /// The longest sleep between two looks at the wall clock, so that a clock that was set, or a machine that
@@ -103,6 +108,10 @@ pub struct Prober {
     running: JoinSet<Ended>,
     /// Where runs are stored before they are published.
     recorder: Option<Recorder>,
+    /// What was stored before, until it is being read.
+    stored: Option<Reader>,
+    /// The judges of each probe.
+    benches: Vec<Bench>,
     /// Cuts the runs in flight.
     cut: CancellationToken,
 }
@@ -130,14 +139,18 @@ impl Prober {
             agenda,
             running: JoinSet::new(),
             recorder: None,
+            stored: None,
+            benches: Vec::new(),
             cut: CancellationToken::new(),
         }
     }
 
-    /// The same prober, which stores every finished run before it publishes it.
-    pub fn recording(self, recorder: Recorder) -> Self {
+    /// The same prober, which stores every finished run before it publishes it, and judges those that `stored`
+    /// has of before.
+    pub fn recording(self, recorder: Recorder, stored: Reader) -> Self {
         Self {
             recorder: Some(recorder),
+            stored: Some(stored),
             ..self
         }
     }
@@ -145,6 +158,7 @@ impl Prober {
     /// Probes until `stop`, then lets the runs in flight end within the grace period.
     pub async fn run(mut self, stop: CancellationToken) {
         self.publish_schedule();
+        let mut replayed = self.seat_judges();
         while !stop.is_cancelled() {
             for event in self.agenda.poll(now()) {
                 self.take(event);
@@ -154,10 +168,45 @@ impl Prober {
             tokio::select! {
                 () = stop.cancelled() => {}
                 Some(Ok(ended)) = self.running.join_next() => self.ended(ended),
+                Some(judges) = replayed.recv() => self.sit(judges),
                 () = sleep(pause) => {}
             }
         }
         self.drain().await;
+    }
+
+    /// Lets the judges of every probe read its history, in the background.
+    fn seat_judges(&mut self) -> mpsc::Receiver<Replayed> {
+        let has_history = self.stored.is_some();
+        let bench = |planned| Bench::of(planned, has_history);
+        self.benches = self.plan.probes.iter().map(bench).collect();
+        let (done, replayed) = mpsc::channel(1);
+        if let Some(stored) = self.stored.take() {
+            tokio::spawn(judging::replay(stored, self.plan.probes.clone(), done));
+        }
+        replayed
+    }
+
+    fn sit(&mut self, replayed: Replayed) {
+        let probe = replayed.probe;
+        let edges = self.benches[probe].sit(replayed);
+        self.publish_opinion(probe, &edges);
+    }
+
+    /// Publishes what the judges of a probe say now, and logs the verdicts that begin.
+    fn publish_opinion(&self, probe: usize, edges: &[(Measure, Edge)]) {
+        let PlannedProbe {
+            deployment,
+            workload,
+            ..
+        } = &self.plan.probes[probe];
+        let Some(judges) = self.benches[probe].judges() else {
+            return;
+        };
+        let opinion = Arc::new(judges.opinion(now()));
+        log::verdicts(deployment, workload, edges, &opinion);
+        self.board
+            .update(probe, |status| status.opinion = Some(opinion));
     }
 
     fn until_next_wake(&self) -> Duration {
@@ -212,6 +261,7 @@ impl Prober {
         };
         let measuring = measure(attempt, Arc::default(), self.cut.clone());
         let (planned, recorder) = (planned.clone(), self.recorder.clone());
+        let generation = known.and_then(|known| known.generation.clone());
         let measuring = async move {
             let finished = finish(measuring.await?, &planned);
             if let Some(recorder) = recorder {
@@ -225,7 +275,14 @@ impl Prober {
                     summary,
                     ended_at,
                 } = &finished;
-                let json = RunJson::new(deployment, workload, run, summary, true);
+                let mut json = RunJson::new(deployment, workload, run, summary, true);
+                json.environment = EnvironmentJson::of(&match generation {
+                    Some(mut generation) => {
+                        generation.observe(&run.environment);
+                        generation
+                    }
+                    None => Generation::first(run.environment.clone()),
+                });
                 recorder.record(json, *ended_at).await;
             }
             Ok(finished)
@@ -277,28 +334,28 @@ impl Prober {
         }
     }
 
-    fn publish(&self, probe: ProbeKey, outcome: Result<Finished, RunError>) {
+    fn publish(&mut self, probe: ProbeKey, outcome: Result<Finished, RunError>) {
         let PlannedProbe {
             deployment,
             workload,
             ..
-        } = &self.plan.probes[probe.0];
+        } = self.plan.probes[probe.0].clone();
         match outcome {
             Ok(Finished {
                 run,
                 summary,
                 ended_at,
             }) => {
-                log::run(deployment, workload, &run, &summary);
-                self.judge(
-                    deployment,
-                    Condition::after_run(&run, &summary),
-                    Some((&run, &summary)),
-                );
+                log::run(&deployment, &workload, &run, &summary);
+                let condition = Condition::after_run(&run, &summary);
+                let fingerprint = self.judge(&deployment, condition, Some((&run, &summary)));
+                let judged = judging::of_summary(&summary, ended_at, fingerprint);
                 self.board.update(probe.0, |status| {
                     status.in_progress = false;
                     status.ran(&run, summary, ended_at);
                 });
+                let edges = self.benches[probe.0].take(judged);
+                self.publish_opinion(probe.0, &edges);
             }
             Err(RunError::Cut) => {
                 info!(deployment = %deployment.name, workload = %workload.name, "run cut short by the shutdown, not recorded");
@@ -307,7 +364,7 @@ impl Prober {
             }
             Err(why) => {
                 if let RunError::NoModel(error) = &why {
-                    self.judge(deployment, Condition::after_failed_attempt(error), None);
+                    self.judge(&deployment, Condition::after_failed_attempt(error), None);
                 }
                 error!(deployment = %deployment.name, workload = %workload.name, error = %why, "no run");
                 self.board.update(probe.0, |status| {
@@ -318,8 +375,14 @@ impl Prober {
         }
     }
 
-    /// Publishes how a deployment is now, and logs it where that is news.
-    fn judge(&self, deployment: &Deployment, condition: Condition, run: Option<(&Run, &Summary)>) {
+    /// Publishes how a deployment is now, and logs it where that is news. Returns the fingerprint of its
+    /// environment, empty while nothing is known of it.
+    fn judge(
+        &self,
+        deployment: &Deployment,
+        condition: Condition,
+        run: Option<(&Run, &Summary)>,
+    ) -> String {
         let shown = self.board.snapshot();
         let known = shown.deployments.get(&deployment.name).map(AsRef::as_ref);
         let mut status = known
@@ -339,7 +402,10 @@ impl Prober {
             let changes = status.saw_environment(&run.environment, now());
             log::environment(deployment, &changes);
         }
+        let generation = status.generation.as_ref();
+        let fingerprint = generation.map(|generation| generation.fingerprint.clone());
         self.board.update_deployment(&deployment.name, status);
+        fingerprint.unwrap_or_default()
     }
 
     /// Shows when each probe is due next, where that has changed.

@@ -120,7 +120,7 @@ impl Point {
             contaminated: is("contaminated"),
             restarted: run.server.restarted,
             observable: run.server.foreign_tokens.is_some(),
-            fingerprint: None,
+            fingerprint: run.environment.fingerprint.clone(),
             decode_tokens_rate: run.decode_tps,
             requests_rate: run.qps,
             prompt_tokens_rate: run.prompt_tps,

@@ -8,8 +8,10 @@ use crate::condition::{Condition, DeploymentState};
 use crate::deployment::Deployment;
 use crate::environment::FieldChange;
 use crate::guard::Hold;
+use crate::judges::Opinion;
 use crate::measurement::{RequestError, Run};
 use crate::statistics::Summary;
+use crate::verdict::{Edge, Measure};
 use crate::workload::Workload;
 
 /// One line for each run with its figures, and one for each reason for which its requests failed.
@@ -67,6 +69,30 @@ pub(super) fn held(deployment: &Deployment, workload: &Workload, hold: Hold, eve
         "{}",
         if until.is_some() { "run put off" } else { "run skipped" }
     );
+}
+
+/// The verdicts that begin, a line for each.
+pub(super) fn verdicts(
+    deployment: &Deployment,
+    workload: &Workload,
+    edges: &[(Measure, Edge)],
+    opinion: &Opinion,
+) {
+    for (measure, edge) in edges {
+        let judgement = opinion.judgements.get(measure);
+        let comparison = judgement.and_then(|judgement| judgement.comparison(edge.compared));
+        warn!(
+            deployment = %deployment.name,
+            workload = %workload.name,
+            measure = measure.label(),
+            verdict = edge.verdict.label(),
+            against = edge.compared.label(),
+            ratio = comparison.map(|comparison| comparison.ratio),
+            lower = comparison.map(|comparison| comparison.lower),
+            upper = comparison.map(|comparison| comparison.upper),
+            "verdict"
+        );
+    }
 }
 
 /// What has changed of where a deployment runs, in one line.

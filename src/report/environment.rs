@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::environment::{Environment, EnvironmentField, EnvironmentSource, Finding};
+use crate::environment::{Environment, EnvironmentField, EnvironmentSource, Finding, Generation};
 
 /// What the deployment ran on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,23 @@ impl From<&Environment> for EnvironmentJson {
 }
 
 impl EnvironmentJson {
+    /// The environment as it is known by now, under the fingerprint that it has had since its last change.
+    pub fn of(generation: &Generation) -> Self {
+        let json = Self::from(&generation.environment);
+        Self {
+            fingerprint: json.fingerprint.and(Some(generation.fingerprint.clone())),
+            ..json
+        }
+    }
+
+    /// The environment again, under the fingerprint that it had.
+    pub fn to_generation(&self) -> Option<Generation> {
+        Some(Generation {
+            fingerprint: self.fingerprint.clone()?,
+            environment: self.to_environment(),
+        })
+    }
+
     /// The environment again; fields and sources that a later version added are passed over.
     pub fn to_environment(&self) -> Environment {
         let findings = self.fields.iter().filter_map(|(name, known)| {

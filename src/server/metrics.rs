@@ -1,8 +1,11 @@
 //! `/metrics`: renders the board's snapshot. It never starts a probe, and no probe waits for it.
 
 mod catalogue;
+mod deployments;
 mod family;
 mod history;
+mod verdicts;
+mod vitals;
 
 use std::sync::Arc;
 
@@ -14,21 +17,16 @@ use prometheus::{Encoder, Gauge, Opts, Registry, TextEncoder};
 use tokio::time::Instant;
 
 use self::catalogue::{
-    COUNTERS, DEPLOYMENT_INFO, DEPLOYMENT_STATE, ENVIRONMENT_CHANGED, ENVIRONMENT_CHANGES,
-    ENVIRONMENT_CONTRADICTED, ENVIRONMENT_INFO, ENVIRONMENT_UNKNOWN, EVENT_LOOP_LAG, FINISH_REASON,
-    GAUGES, HISTOGRAMS, OPEN_SOCKETS, REASON_COUNTERS, RUN_INVALID, Reading, SERVER_START,
-    SUMMARIES, unix,
+    COUNTERS, FINISH_REASON, GAUGES, HISTOGRAMS, REASON_COUNTERS, RUN_INVALID, Reading, SUMMARIES,
+    unix,
 };
 use self::family::{Family, Labels};
+use self::vitals::VitalsCollector;
 use crate::board::{Board, Snapshot};
-use crate::condition::DeploymentState;
-use crate::deployment::Deployment;
-use crate::environment::EnvironmentField;
 use crate::history::Health;
 use crate::measurement::FinishReason;
-use crate::statistics::{Distribution, InvalidReason};
-use crate::totals::SumAndCount;
-use crate::vitals::{Vitals, open_sockets};
+use crate::statistics::InvalidReason;
+use crate::vitals::Vitals;
 
 /// The media type of the exposition.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -121,42 +119,6 @@ impl Exposition {
     }
 }
 
-/// Collects what the prober knows of its own health.
-struct VitalsCollector {
-    vitals: Arc<Vitals>,
-    descs: [Desc; 2],
-}
-
-impl VitalsCollector {
-    fn new(vitals: Arc<Vitals>) -> Self {
-        let descs = [EVENT_LOOP_LAG, OPEN_SOCKETS].map(|(name, help)| Family::desc(name, help));
-        Self { vitals, descs }
-    }
-}
-
-impl Collector for VitalsCollector {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descs.iter().collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let lag = self.vitals.lag();
-        let recent = lag.recent().as_ref().map(Distribution::from);
-        let all = SumAndCount {
-            sum: lag.sum,
-            count: lag.count,
-        };
-        let mut lags = Family::summary(EVENT_LOOP_LAG.0, EVENT_LOOP_LAG.1);
-        lags.quantiles(&[], recent.as_ref(), all);
-        let mut sockets = Family::gauge(OPEN_SOCKETS.0, OPEN_SOCKETS.1);
-        sockets.value(&[], open_sockets().map(|count| count as f64));
-        [lags, sockets]
-            .into_iter()
-            .filter_map(Family::done)
-            .collect()
-    }
-}
-
 /// Collects the families of the board's snapshot.
 struct BoardCollector {
     board: Arc<Board>,
@@ -174,18 +136,10 @@ impl BoardCollector {
             .map(|metric| (metric.name, metric.help));
         let summaries = SUMMARIES.iter().map(|metric| (metric.name, metric.help));
         let histograms = HISTOGRAMS.iter().map(|metric| (metric.name, metric.help));
-        let others = [
-            RUN_INVALID,
-            FINISH_REASON,
-            DEPLOYMENT_INFO,
-            DEPLOYMENT_STATE,
-            SERVER_START,
-            ENVIRONMENT_INFO,
-            ENVIRONMENT_CHANGED,
-            ENVIRONMENT_CHANGES,
-            ENVIRONMENT_UNKNOWN,
-            ENVIRONMENT_CONTRADICTED,
-        ];
+        let others = [RUN_INVALID, FINISH_REASON]
+            .into_iter()
+            .chain(deployments::ALL.iter().copied())
+            .chain(verdicts::all());
         let all = ones
             .chain(reasons)
             .chain(summaries)
@@ -287,9 +241,6 @@ fn families(snapshot: &Snapshot, now: Timestamp) -> Vec<MetricFamily> {
             Family::gauge(FINISH_REASON.0, FINISH_REASON.1),
             &finish_reasons,
         ),
-        deployment_info(snapshot),
-        deployment_state(snapshot, now),
-        server_start(snapshot),
     ];
     gauges
         .chain(counters)
@@ -298,7 +249,8 @@ fn families(snapshot: &Snapshot, now: Timestamp) -> Vec<MetricFamily> {
         .chain(histograms)
         .chain(others)
         .flatten()
-        .chain(environment(snapshot))
+        .chain(deployments::families(snapshot, now))
+        .chain(verdicts::families(snapshot))
         .collect()
 }
 
@@ -335,119 +287,6 @@ fn finish_reasons(family: &mut Family, of: Reading<'_>, labels: Labels<'_>) {
     }
 }
 
-/// One series for each deployment: what it is, from the configuration and from what its server tells.
-fn deployment_info(snapshot: &Snapshot) -> Option<MetricFamily> {
-    let mut family = Family::gauge(DEPLOYMENT_INFO.0, DEPLOYMENT_INFO.1);
-    for same in snapshot.of_each_deployment() {
-        let latest = same
-            .iter()
-            .max_by_key(|probe| probe.last.as_ref().map(|last| last.ended_at));
-        let deployment: &Deployment = &same[0].deployment;
-        let status = snapshot.deployments.get(&deployment.name);
-        let environment = status
-            .and_then(|status| status.generation.as_ref())
-            .map(|generation| &generation.environment);
-        let declared = &deployment.environment.declared;
-        let known = |field: EnvironmentField| {
-            let seen = environment.and_then(|environment| environment.get(field));
-            let said = declared.get(&field).map(String::as_str);
-            said.or(seen).unwrap_or("")
-        };
-        let told = latest.and_then(|probe| probe.server_version());
-        let mut labels = vec![
-            ("deployment", deployment.name.as_str()),
-            ("family", deployment.family.as_deref().unwrap_or("")),
-            ("precision", deployment.precision.as_deref().unwrap_or("")),
-            (
-                "model",
-                latest.and_then(|probe| probe.model()).unwrap_or(""),
-            ),
-            ("lane", deployment.lane.as_str()),
-            (
-                "vllm_version",
-                Some(known(EnvironmentField::VllmVersion))
-                    .filter(|version| !version.is_empty())
-                    .or(told)
-                    .unwrap_or(""),
-            ),
-        ];
-        labels.extend(
-            [
-                EnvironmentField::Driver,
-                EnvironmentField::Cuda,
-                EnvironmentField::Gpu,
-                EnvironmentField::MigProfile,
-                EnvironmentField::Quantization,
-            ]
-            .map(|field| (field.label(), known(field))),
-        );
-        labels.extend(
-            deployment
-                .labels
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str())),
-        );
-        family.value(&labels, Some(1.0));
-    }
-    family.done()
-}
-
-/// One series for each state of each deployment.
-fn deployment_state(snapshot: &Snapshot, now: Timestamp) -> Option<MetricFamily> {
-    let mut family = Family::gauge(DEPLOYMENT_STATE.0, DEPLOYMENT_STATE.1);
-    for same in snapshot.of_each_deployment() {
-        let current = snapshot.state(same, now);
-        for state in DeploymentState::ALL {
-            let labels = [
-                ("deployment", same[0].deployment.name.as_str()),
-                ("state", state.label()),
-            ];
-            family.value(&labels, Some(f64::from(u8::from(*state == current))));
-        }
-    }
-    family.done()
-}
-
-/// What is known of the environment of each deployment, and how it has changed.
-fn environment(snapshot: &Snapshot) -> Vec<MetricFamily> {
-    let mut info = Family::gauge(ENVIRONMENT_INFO.0, ENVIRONMENT_INFO.1);
-    let mut changed = Family::gauge(ENVIRONMENT_CHANGED.0, ENVIRONMENT_CHANGED.1);
-    let mut changes = Family::counter(ENVIRONMENT_CHANGES.0, ENVIRONMENT_CHANGES.1);
-    let mut unknown = Family::gauge(ENVIRONMENT_UNKNOWN.0, ENVIRONMENT_UNKNOWN.1);
-    let mut contradicted = Family::gauge(ENVIRONMENT_CONTRADICTED.0, ENVIRONMENT_CONTRADICTED.1);
-    for (name, status) in &snapshot.deployments {
-        let labels = [("deployment", name.as_str())];
-        if let Some(generation) = &status.generation {
-            let fingerprint = ("fingerprint", generation.fingerprint.as_str());
-            info.value(&with(&labels, fingerprint), Some(1.0));
-            unknown.value(&labels, Some(generation.environment.unknown() as f64));
-        }
-        changed.value(&labels, status.changed_at.map(unix));
-        for (field, count) in &status.changes {
-            changes.value(
-                &with(&labels, ("field", field.label())),
-                Some(*count as f64),
-            );
-        }
-        for contradiction in &status.contradictions {
-            let field = ("field", contradiction.field.label());
-            contradicted.value(&with(&labels, field), Some(1.0));
-        }
-    }
-    [info, changed, changes, unknown, contradicted]
-        .into_iter()
-        .filter_map(Family::done)
-        .collect()
-}
-
-fn server_start(snapshot: &Snapshot) -> Option<MetricFamily> {
-    let mut family = Family::gauge(SERVER_START.0, SERVER_START.1);
-    for (name, status) in &snapshot.deployments {
-        family.value(&[("deployment", name.as_str())], status.process_start);
-    }
-    family.done()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -455,7 +294,8 @@ mod tests {
 
     use super::*;
     use crate::board::ProbeStatus;
-    use crate::deployment::{Endpoint, EnvironmentSources, Lane};
+    use crate::deployment::{Deployment, Endpoint, EnvironmentSources, Lane};
+    use crate::environment::EnvironmentField;
     use crate::history::Operation;
     use crate::measurement::{
         Arrivals, Completion, Connections, FailureReason, RequestError, RequestRecord, Run, RunId,

@@ -363,49 +363,6 @@ pub(super) const FINISH_REASON: (&str, &str) = (
     "run_finish_reason_ratio",
     of_last_run!("Share of the completed requests that ended for this reason."),
 );
-pub(super) const DEPLOYMENT_INFO: (&str, &str) = (
-    "deployment_info",
-    "1. What the deployment is: labels from the configuration, and the version that its server tells. Join with * on (deployment) group_left (...).",
-);
-
-pub(super) const DEPLOYMENT_STATE: (&str, &str) = (
-    "deployment_state",
-    "1 for the state that the deployment is in, 0 for the others: from what its last run met, its own word about its health and its token counters.",
-);
-pub(super) const SERVER_START: (&str, &str) = (
-    "server_start_time_seconds",
-    "Unix time at which the server's process started, as its own metrics last told.",
-);
-
-pub(super) const ENVIRONMENT_INFO: (&str, &str) = (
-    "environment_info",
-    "1. The fingerprint of what the deployment runs on; it changes when a known field does, not when one becomes known.",
-);
-pub(super) const ENVIRONMENT_CHANGED: (&str, &str) = (
-    "environment_changed_timestamp_seconds",
-    "Unix time at which a change of what the deployment runs on was last seen. Absent until there was one.",
-);
-pub(super) const ENVIRONMENT_CHANGES: (&str, &str) = (
-    "environment_changes_total",
-    "Changes of what the deployment runs on, by field.",
-);
-pub(super) const ENVIRONMENT_UNKNOWN: (&str, &str) = (
-    "environment_unknown_fields",
-    "Fields of what the deployment runs on of which nothing is known.",
-);
-pub(super) const ENVIRONMENT_CONTRADICTED: (&str, &str) = (
-    "environment_contradicted",
-    "1 for each field of which something else was found than the configuration declares. The configuration's word holds.",
-);
-
-pub(super) const EVENT_LOOP_LAG: (&str, &str) = (
-    "event_loop_lag_seconds",
-    "How late the loop that schedules, serves and reads the servers' metrics got its turn; measuring has threads of its own. Quantiles of the last minute; sum and count since the start.",
-);
-pub(super) const OPEN_SOCKETS: (&str, &str) = (
-    "open_sockets",
-    "Sockets that the exporter holds open: connections to deployments and from scrapers, and what it listens on.",
-);
 
 pub(super) fn unix(at: Timestamp) -> f64 {
     at.as_duration().as_secs_f64()
