@@ -1,6 +1,9 @@
 //! What the program can be asked to do, a file for each command.
 
+pub mod ack;
+mod api;
 pub mod backtest;
+pub mod baseline;
 pub mod check;
 pub mod demo;
 pub mod history;

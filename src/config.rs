@@ -42,6 +42,7 @@ mod notes;
 mod probes;
 mod section;
 mod source;
+mod tolerances;
 mod validity;
 mod values;
 mod workloads;
@@ -186,6 +187,7 @@ mod tests {
             validity::FIELDS,
             guards::FIELDS,
             budgets::FIELDS,
+            tolerances::FIELDS,
             deployments::FIELDS,
             environment::FIELDS,
             environment::METRICS_FIELDS,

@@ -11,10 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::board::{Board, DeploymentStatus, LastRun, Outcome};
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, DeploymentName};
 use crate::history::{
-    Health, History, HistoryError, Latest, Operation, Recorder, Retention, Writing,
+    EnvironmentChange, Health, History, HistoryError, Latest, Operation, Recorder, Retention,
+    Writing,
 };
+use crate::lifecycle::lifecycle;
 use crate::measurement::RunId;
 use crate::prober::{Plan, Prober};
 use crate::report::EnvironmentJson;
@@ -75,15 +77,24 @@ impl Daemon {
         retention: Retention,
     ) -> Result<Self, HistoryError> {
         let health = Arc::new(Health::default());
-        let known = history.reader().await?.latest().await?;
-        restore(&self.board, known, &health);
-        let stored = history.reader().await?;
+        let mut stored = history.reader().await?;
+        restore(&self.board, stored.latest().await?, &health);
+        restore_changes(&self.board, stored.environment_changes(None).await?);
         info!(file = %history.file().display(), "history open");
         self.served.show_history(Arc::clone(&health));
         let (recorder, writing) = Recorder::start(history, retention, health);
         self.prober = self.prober.recording(recorder, stored);
         self.writing = Some(writing);
         Ok(self)
+    }
+
+    /// The same daemon, which lets whoever can reach it intervene in what it judges.
+    #[must_use]
+    pub fn allowing_lifecycle(mut self) -> Self {
+        let (lifecycle, orders) = lifecycle();
+        self.served.allow_lifecycle(lifecycle);
+        self.prober = self.prober.obeying(orders);
+        self
     }
 
     /// The board that it publishes on.
@@ -158,6 +169,19 @@ fn restore_environment(
         ..DeploymentStatus::unknown(seen_at)
     };
     board.update_deployment(&deployment.name, status);
+}
+
+/// When each environment last changed, as far as it is known at all what it is now.
+fn restore_changes(board: &Board, changes: Vec<EnvironmentChange>) {
+    for change in changes {
+        let name = DeploymentName::new(change.deployment);
+        let shown = board.snapshot();
+        if let Some(status) = shown.deployments.get(&name) {
+            let mut status = DeploymentStatus::clone(status);
+            status.changed_at = Some(change.at);
+            board.update_deployment(&name, status);
+        }
+    }
 }
 
 /// Shows the last run of every probe that has one of the very workload that it replays now.

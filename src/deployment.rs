@@ -13,6 +13,7 @@ use url::Url;
 use crate::budget::Budget;
 use crate::environment::EnvironmentField;
 use crate::guard::Guards;
+use crate::measure::Tolerances;
 
 /// The name of a deployment: the `deployment` label of every series about it. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,6 +84,8 @@ pub struct Deployment {
     pub guards: Guards,
     /// What probing it may cost.
     pub budget: Budget,
+    /// How much of a change is borne before it is a verdict.
+    pub tolerances: Tolerances,
 }
 
 impl Deployment {
@@ -100,6 +103,7 @@ impl Deployment {
             metrics: MetricsSource::default(),
             guards: Guards::default(),
             budget: Budget::default(),
+            tolerances: Tolerances::default(),
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod entry;
 mod error;
+mod event;
 mod health;
 mod reader;
 mod recorder;
@@ -25,6 +26,7 @@ use tokio::time::{Instant, sleep};
 
 pub use self::entry::{Entry, Point, Series};
 pub use self::error::HistoryError;
+pub use self::event::{EnvironmentChange, Event, StoredIntervention};
 pub use self::health::{Health, Operation};
 pub use self::reader::{Latest, Order, Page, Reader, SeriesPoint, StoredRun};
 pub use self::recorder::{Recorder, Retention, Writing};
@@ -63,6 +65,8 @@ pub struct Pruned {
     pub runs: u64,
     /// Runs whose requests were taken away.
     pub requests: u64,
+    /// What is judged of runs, of series that go on no more.
+    pub points: u64,
 }
 
 impl History {
@@ -108,8 +112,21 @@ impl History {
         Ok(stored)
     }
 
+    /// Stores an event, unless it is stored already. When it returns it is on the disk.
+    ///
+    /// # Errors
+    /// When it could not be stored; it may be tried again.
+    pub async fn note(&self, event: &Event) -> Result<(), HistoryError> {
+        let mut slot = self.writer.lock().await;
+        let mut writer = self.writer(&mut slot).await?;
+        writer.note(event).await?;
+        *slot = Some(writer);
+        Ok(())
+    }
+
     /// Takes away up to `batch` runs that ended before `runs`, and the requests of up to `batch` that ended before
-    /// `requests`. There is more to take away if as many as `batch` were.
+    /// `requests`. There is more to take away if as many as `batch` were. What is judged of a run stays for as long
+    /// as there are runs of its series: verdicts are made from it, and a baseline may be old.
     ///
     /// # Errors
     /// When that could not be done; it may be tried again.

@@ -8,6 +8,7 @@ mod closed_set;
 pub mod deployment;
 pub mod environment;
 pub mod guard;
+pub mod measure;
 pub mod schedule;
 pub mod validity;
 pub mod workload;
@@ -32,6 +33,7 @@ pub mod simulator;
 pub mod vitals;
 
 pub mod board;
+pub mod lifecycle;
 pub mod prober;
 pub mod runner;
 

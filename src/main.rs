@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use vllm_prober::commands::{backtest, check, demo, history, run, serve, simulate};
+use vllm_prober::commands::{ack, backtest, baseline, check, demo, history, run, serve, simulate};
 
 const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
@@ -34,6 +34,10 @@ enum Command {
     History(history::HistoryArgs),
     /// Judge runs of the past, to learn what verdicts there would have been
     Backtest(backtest::BacktestArgs),
+    /// Tell a running daemon that a verdict was seen
+    Ack(ack::AckArgs),
+    /// Show what verdicts are compared with, or pin another baseline
+    Baseline(baseline::BaselineArgs),
     /// Simulate a vLLM deployment
     Simulate(simulate::SimulateArgs),
     /// Probe three simulated deployments and show what comes of it
@@ -48,6 +52,8 @@ async fn main() -> ExitCode {
         Command::Run(args) => run::run(args).await,
         Command::History(args) => history::run(args).await,
         Command::Backtest(args) => backtest::run(&args),
+        Command::Ack(args) => ack::run(args).await,
+        Command::Baseline(args) => baseline::run(args).await,
         Command::Simulate(args) => simulate::run(args).await,
         Command::Demo(args) => demo::run(args).await,
     }

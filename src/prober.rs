@@ -7,6 +7,7 @@
 
 mod judging;
 mod log;
+mod orders;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -20,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+use uuid::Uuid;
 
 use self::judging::{Bench, Replayed};
 use crate::agenda::{Agenda, DeferredReason, Entry, Event, ProbeKey, SkippedReason, Spent};
@@ -27,16 +29,18 @@ use crate::board::{Board, DeploymentStatus, ProbeStatus, Snapshot};
 use crate::budget::Budget;
 use crate::condition::Condition;
 use crate::deployment::Deployment;
-use crate::environment::Generation;
+use crate::environment::{FieldChange, Generation};
 use crate::guard::Hold;
-use crate::history::{Reader, Recorder};
+use crate::history::{self, EnvironmentChange, Reader, Recorder};
+use crate::lifecycle::Orders;
+use crate::measure::Measure;
 use crate::measurement::Run;
-use crate::report::{EnvironmentJson, RunJson};
+use crate::report::{EnvironmentJson, FieldChangeJson, RunJson};
 use crate::runner::{Attempt, RunError, measure};
 use crate::schedule::Schedule;
 use crate::statistics::{Summary, summarize};
 use crate::totals::HistogramBounds;
-use crate::verdict::{Edge, Measure};
+use crate::verdict::Edge;
 use crate::workload::Workload;
 
 /// The longest sleep between two looks at the wall clock, so that a clock that was set, or a machine that
@@ -112,6 +116,8 @@ pub struct Prober {
     stored: Option<Reader>,
     /// The judges of each probe.
     benches: Vec<Bench>,
+    /// What it is told to do while it runs.
+    orders: Option<Orders>,
     /// Cuts the runs in flight.
     cut: CancellationToken,
 }
@@ -141,6 +147,7 @@ impl Prober {
             recorder: None,
             stored: None,
             benches: Vec::new(),
+            orders: None,
             cut: CancellationToken::new(),
         }
     }
@@ -151,6 +158,14 @@ impl Prober {
         Self {
             recorder: Some(recorder),
             stored: Some(stored),
+            ..self
+        }
+    }
+
+    /// The same prober, which takes `orders` while it runs.
+    pub fn obeying(self, orders: Orders) -> Self {
+        Self {
+            orders: Some(orders),
             ..self
         }
     }
@@ -169,6 +184,7 @@ impl Prober {
                 () = stop.cancelled() => {}
                 Some(Ok(ended)) = self.running.join_next() => self.ended(ended),
                 Some(judges) = replayed.recv() => self.sit(judges),
+                Some(order) = orders::next(&mut self.orders) => self.obey(order),
                 () = sleep(pause) => {}
             }
         }
@@ -203,7 +219,7 @@ impl Prober {
         let Some(judges) = self.benches[probe].judges() else {
             return;
         };
-        let opinion = Arc::new(judges.opinion(now()));
+        let opinion = Arc::new(judges.opinion());
         log::verdicts(deployment, workload, edges, &opinion);
         self.board
             .update(probe, |status| status.opinion = Some(opinion));
@@ -354,7 +370,7 @@ impl Prober {
                     status.in_progress = false;
                     status.ran(&run, summary, ended_at);
                 });
-                let edges = self.benches[probe.0].take(judged);
+                let edges = self.benches[probe.0].take(run.id.clone(), judged);
                 self.publish_opinion(probe.0, &edges);
             }
             Err(RunError::Cut) => {
@@ -401,11 +417,27 @@ impl Prober {
             status.several_servers |= summary.server.several_servers;
             let changes = status.saw_environment(&run.environment, now());
             log::environment(deployment, &changes);
+            self.store_changes(deployment, run, &changes);
         }
         let generation = status.generation.as_ref();
         let fingerprint = generation.map(|generation| generation.fingerprint.clone());
         self.board.update_deployment(&deployment.name, status);
         fingerprint.unwrap_or_default()
+    }
+
+    /// Stores a change of the environment as the event that it is. No one waits for that.
+    fn store_changes(&self, deployment: &Deployment, run: &Run, changes: &[FieldChange]) {
+        let Some(recorder) = self.recorder.clone().filter(|_| !changes.is_empty()) else {
+            return;
+        };
+        let event = history::Event::EnvironmentChanged(EnvironmentChange {
+            id: Uuid::now_v7().to_string(),
+            deployment: deployment.name.to_string(),
+            at: now(),
+            run: run.id.clone(),
+            fields: changes.iter().map(FieldChangeJson::from).collect(),
+        });
+        tokio::spawn(recorder.note(event));
     }
 
     /// Shows when each probe is due next, where that has changed.

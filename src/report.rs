@@ -4,8 +4,10 @@
 //! The JSON is also what the history keeps. So it holds all that is shown of a run, and can be read back.
 
 pub mod csv;
+mod deployment;
 mod environment;
 pub mod foreign;
+mod intervention;
 mod read_back;
 pub mod table;
 pub mod vllm_bench;
@@ -15,8 +17,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::environment::EnvironmentJson;
+pub use self::deployment::{
+    AcknowledgementJson, ComparisonJson, DeploymentJson, DeploymentsJson, JudgementJson,
+    LastRunJson, ProbeJson,
+};
+pub use self::environment::{EnvironmentJson, FieldChangeJson};
 pub use self::foreign::Source;
+pub use self::intervention::{IntervenedJson, InterventionJson, ProblemJson};
 pub use self::read_back::{Unreadable, read_run};
 
 use crate::deployment::Deployment;

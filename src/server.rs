@@ -6,14 +6,16 @@
 //! | `/metrics` | Prometheus exposition, gzipped when asked |
 //! | `/config` | the running configuration, secrets masked |
 //! | `/-/healthy` | 200 while the process serves |
+//! | `/api/v1/…` | the deployments in JSON, and what can be said of their verdicts |
 //! | `/-/ready` | 200 once the history is open and the schedule runs, 503 before and during a shutdown |
 
+mod api;
 pub mod metrics;
 mod status_page;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::State;
@@ -30,6 +32,7 @@ use self::metrics::Exposition;
 pub use self::status_page::last_run_in_words;
 use crate::board::Board;
 use crate::history::Health;
+use crate::lifecycle::Lifecycle;
 use crate::vitals::Vitals;
 
 /// What the handlers share.
@@ -39,6 +42,7 @@ pub struct Served {
     exposition: Exposition,
     configuration: String,
     ready: AtomicBool,
+    lifecycle: OnceLock<Lifecycle>,
 }
 
 impl Served {
@@ -55,7 +59,14 @@ impl Served {
             exposition,
             configuration,
             ready: AtomicBool::new(false),
+            lifecycle: OnceLock::new(),
         }
+    }
+
+    /// Lets whoever can reach the server change what `lifecycle` can. To be said once, before it is served.
+    pub fn allow_lifecycle(&self, lifecycle: Lifecycle) {
+        // A second one would be another prober's.
+        let _ = self.lifecycle.set(lifecycle);
     }
 
     /// Shows how the history is, too. To be said once, before it is served.
@@ -102,6 +113,7 @@ pub fn router(served: Arc<Served>) -> Router {
         .route("/config", get(configuration))
         .route("/-/healthy", get(|| async { "vllm-prober is healthy.\n" }))
         .route("/-/ready", get(ready))
+        .nest("/api/v1", api::router())
         .layer(CompressionLayer::new())
         .with_state(served)
 }

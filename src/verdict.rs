@@ -15,7 +15,6 @@ mod judge;
 mod judgement;
 mod known_change;
 mod level;
-mod measure;
 mod noise;
 mod precision;
 mod restarts;
@@ -24,10 +23,10 @@ mod student;
 
 pub use self::acknowledgement::{Acknowledgement, NothingToAcknowledge, Settlement};
 pub use self::judge::{Edge, Judge, JudgedRun};
-pub use self::judgement::{Compared, Comparison, Judgement};
-pub use self::measure::{Good, Measure};
+pub use self::judgement::{Compared, Comparison, Judgement, StandingVerdict};
 pub use self::precision::{PresentLevel, Speedup, speedup};
 use crate::closed_set::closed_set;
+pub use crate::measure::{Good, Measure, Tolerances};
 
 closed_set! {
     /// A verdict that begins at some run and then stands.

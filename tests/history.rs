@@ -296,7 +296,7 @@ async fn lose_the_disk(
     let storage = directory.join("data");
     let simulator = simulator().await;
     let config = configuration(directory, 2, &simulator.base_url(), "every: 1s");
-    let (daemon, base_url) = Program::serve_by(command, &config);
+    let (daemon, base_url) = Program::serve_by(command, &config, &[]);
     let series = "vllm_probe_runs_total{deployment=\"d0\"";
     scrape_until(&base_url, series, |runs| runs >= 1.0).await;
     lose(daemon.id());

@@ -55,6 +55,9 @@ const BASELINE: &str = r#"vllm_probe_baseline_runs{deployment="d",workload="burs
 const VERDICT: &str = r#"vllm_probe_verdict{deployment="d",workload="burst",comparison="previous",measure="decode_tokens_rate"}"#;
 const CHANGES: &str = r#"vllm_probe_environment_changes_total{deployment="d",field="driver"}"#;
 
+const ACKNOWLEDGED: &str = r#"vllm_probe_acknowledged{deployment="d",workload="burst"}"#;
+const CHANGED_AT: &str = r#"vllm_probe_environment_changed_timestamp_seconds{deployment="d"}"#;
+
 fn bound(name: &str) -> String {
     format!(
         r#"vllm_probe_{name}{{deployment="d",workload="burst",comparison="previous",measure="decode_tokens_rate"}}"#
@@ -104,11 +107,60 @@ async fn a_driver_that_makes_a_deployment_slower_is_found_out() {
 
     // The same opinion is there again before there is another run.
     let config = configuration(directory.path(), &base_url, "590.01.01", "1h");
-    let (daemon, address) = Program::serve(&config);
+    let (daemon, address) = Program::serve_with(&config, &["--web.enable-lifecycle"]);
     let again = until(&address, VERDICT, |verdict| verdict == -1.0).await;
     if value(&again, "vllm_probe_runs_total{") == Some(0.0) {
         assert_eq!(value(&again, BASELINE), value(&text, BASELINE));
     }
+    assert_eq!(value(&again, ACKNOWLEDGED), Some(0.0));
+    assert!(value(&again, CHANGED_AT).is_some(), "{again}");
+
+    // Someone sees it. That is silent, and is not forgotten either.
+    let url = address.as_str();
+    let ack = ["ack", "d", "--by", "on-call", "--url", url];
+    let because = [&ack[..], &["--why", "rolled back on Monday"]].concat();
+    let (status, _, error) = program::run(&[&because[..], &["--until", "0s"]].concat());
+    assert!(status == 1 && error.contains("past"), "{error}");
+    let (status, out, error) = program::run(&[&because[..], &["--until", "2d"]].concat());
+    assert_eq!(status, 0, "{error}");
+    assert!(
+        out.starts_with("acknowledged: d, burst: decode_tokens_rate"),
+        "{out}"
+    );
+    until(&address, ACKNOWLEDGED, |holds| holds == 1.0).await;
+    assert!(daemon.terminate(PATIENCE).0.success());
+    let (daemon, address) = Program::serve_with(&config, &["--web.enable-lifecycle"]);
+    until(&address, ACKNOWLEDGED, |holds| holds == 1.0).await;
+    let url = address.as_str();
+    let (status, out, _) = program::run(&["baseline", "show", "d", "--url", url]);
+    assert!(
+        status == 0 && out.contains("regressed, seen by on-call"),
+        "{out}"
+    );
+
+    // The new level is what is expected from now on, and that too outlives the process.
+    let pin = ["baseline", "pin", "d", "--by", "on-call", "--url", url];
+    let (status, out, error) = program::run(&[&pin[..], &["--why", "it stays"]].concat());
+    assert!(
+        status == 0 && out.starts_with("pinned: d, burst: "),
+        "{out}{error}"
+    );
+    let pinned = until(&address, ACKNOWLEDGED, |holds| holds == 0.0).await;
+    assert_eq!(value(&pinned, VERDICT), None, "nothing stands any more");
+    assert_ne!(value(&pinned, BASELINE), value(&again, BASELINE));
+    assert!(daemon.terminate(PATIENCE).0.success());
+    let (daemon, address) = Program::serve(&config);
+    let again = until(&address, BASELINE, |_| true).await;
+    assert_eq!(value(&again, BASELINE), value(&pinned, BASELINE));
+    let url = address.as_str();
+    let pin = [
+        "baseline", "pin", "d", "--by", "x", "--why", "y", "--url", url,
+    ];
+    let (status, _, error) = program::run(&pin);
+    assert!(
+        status == 1 && error.contains("--web.enable-lifecycle"),
+        "{error}"
+    );
     assert!(daemon.terminate(PATIENCE).0.success());
     simulator.stop().await.unwrap();
 }

@@ -38,6 +38,9 @@ pub struct ServeArgs {
         value_name = "ADDRESS"
     )]
     listen_addresses: Vec<String>,
+    /// Allow runs to be acknowledged and baselines to be pinned over HTTP
+    #[arg(long = "web.enable-lifecycle")]
+    enable_lifecycle: bool,
     /// The directory of the history; it is created when it is missing
     #[arg(
         long = "storage.path",
@@ -87,10 +90,13 @@ async fn serve(args: &ServeArgs, config: Config, stop: CancellationToken) -> Res
     let storage = |error| format!("--storage.path {}: {error}", args.storage_path.display());
     let history = History::open(&args.storage_path).await.map_err(storage)?;
     let (text, retention) = (config.text.clone(), config.global.retention);
-    let daemon = Daemon::new(plan(config), text, listeners)
+    let mut daemon = Daemon::new(plan(config), text, listeners)
         .keeping(history, retention)
         .await
         .map_err(storage)?;
+    if args.enable_lifecycle {
+        daemon = daemon.allowing_lifecycle();
+    }
     daemon
         .run(stop)
         .await

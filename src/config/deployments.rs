@@ -17,6 +17,7 @@ use super::named::Named;
 use super::probes::{ReadProbe, read_probes};
 use super::section::Section;
 use super::source::{Fault, read_text};
+use super::tolerances::read_tolerances;
 use super::{addresses, values};
 use crate::deployment::{Deployment, Endpoint, Lane, MetricsSource, SecretSource};
 use crate::guard::Guards;
@@ -37,6 +38,7 @@ pub(super) const FIELDS: &[&str] = &[
     "metrics_url",
     "guards",
     "budget",
+    "tolerance",
     "probes",
 ];
 /// The most bytes of a file of certificates: several times the system's own bundle.
@@ -102,6 +104,11 @@ fn read_deployment<'a>(
         .get("budget")
         .map(|field| read_budget(&field))
         .unwrap_or_default();
+    let defaults = &definitions.defaults.tolerances;
+    let tolerances = section.get("tolerance").map_or_else(
+        || defaults.clone(),
+        |field| read_tolerances(&field, defaults),
+    );
     let probes = section
         .require("probes", "[{ workload: reference, every: 15m }]")
         .map(|field| {
@@ -131,6 +138,7 @@ fn read_deployment<'a>(
             metrics,
             guards,
             budget: budget.budget(),
+            tolerances,
             ..Deployment::new(&name, endpoint?)
         },
         probes: probes?,

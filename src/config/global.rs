@@ -10,10 +10,12 @@ use super::field::Field;
 use super::guards::read_guards;
 use super::probes::read_blackouts;
 use super::section::Section;
+use super::tolerances::read_tolerances;
 use super::values;
 use crate::budget::Budget;
 use crate::guard::Guards;
 use crate::history::Retention;
+use crate::measure::Tolerances;
 use crate::schedule::Blackout;
 
 pub(super) const FIELDS: &[&str] = &[
@@ -24,6 +26,7 @@ pub(super) const FIELDS: &[&str] = &[
     "blackouts",
     "guards",
     "budget",
+    "tolerance",
     "retention",
     "request_histograms",
     "buckets",
@@ -101,6 +104,7 @@ impl Default for Buckets {
 #[derive(Clone, Debug)]
 pub(super) struct Defaults {
     pub(super) guards: Guards,
+    pub(super) tolerances: Tolerances,
     pub(super) zone: TimeZone,
     pub(super) blackouts: Vec<Blackout>,
 }
@@ -109,6 +113,7 @@ impl Default for Defaults {
     fn default() -> Self {
         Self {
             guards: Guards::default(),
+            tolerances: Tolerances::default(),
             zone: TimeZone::UTC,
             blackouts: Vec::new(),
         }
@@ -169,6 +174,9 @@ pub(super) fn read_global<'a>(field: &Field<'a>) -> ReadGlobal<'a> {
     }
     if let Some(field) = section.get("guards") {
         defaults.guards = read_guards(&field, defaults.guards);
+    }
+    if let Some(field) = section.get("tolerance") {
+        defaults.tolerances = read_tolerances(&field, &defaults.tolerances);
     }
     let budget = section
         .get("budget")

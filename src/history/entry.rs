@@ -1,6 +1,8 @@
 //! What is stored of a run: its JSON as it is shown, the point that is judged, and its requests.
 
 use jiff::Timestamp;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow, Row, SqliteConnection};
 
 use crate::measurement::RunId;
 use crate::report::{RunJson, Source, Unreadable};
@@ -66,6 +68,36 @@ pub struct Point {
     pub e2e_p50: Option<f64>,
     /// Completion tokens of a request.
     pub completion_tokens_mean: Option<f64>,
+}
+
+impl Series {
+    /// The key of the series, which gets one when it is new.
+    pub(super) async fn key(&self, connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+        sqlx::query("INSERT INTO series (deployment, workload, workload_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(&self.deployment)
+            .bind(&self.workload)
+            .bind(&self.workload_id)
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query_scalar(
+            "SELECT key FROM series WHERE deployment = ? AND workload = ? AND workload_id = ?",
+        )
+        .bind(&self.deployment)
+        .bind(&self.workload)
+        .bind(&self.workload_id)
+        .fetch_one(connection)
+        .await
+    }
+}
+
+impl FromRow<'_, SqliteRow> for Series {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            deployment: row.try_get("deployment")?,
+            workload: row.try_get("workload")?,
+            workload_id: row.try_get("workload_id")?,
+        })
+    }
 }
 
 impl Entry {

@@ -8,6 +8,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{ConnectOptions, FromRow, Row, SqliteConnection};
 
 use super::error::HistoryError;
+use super::event::{self, EnvironmentChange, StoredIntervention};
 use super::{FILE, Point, ROWS_AHEAD, Series, nanos, options, schema, timestamp};
 use crate::measurement::RunId;
 use crate::report::{RunJson, Source, Unreadable, read_run};
@@ -17,6 +18,8 @@ use crate::report::{RunJson, Source, Unreadable, read_run};
 pub struct Reader {
     connection: SqliteConnection,
     file: PathBuf,
+    /// Whether the file has events: an older version's has none.
+    has_events: bool,
 }
 
 /// A run as it is stored.
@@ -164,7 +167,8 @@ impl Reader {
         let options = options(file).read_only(true).row_buffer_size(ROWS_AHEAD);
         let connection = options.connect().await;
         let mut connection = connection.map_err(|error| HistoryError::of(file, &error))?;
-        if schema::check(&mut connection, file).await? == 0 {
+        let version = schema::check(&mut connection, file).await?;
+        if version == 0 {
             return Err(HistoryError::new(
                 file,
                 "it is empty; start the daemon once, or import runs",
@@ -173,6 +177,7 @@ impl Reader {
         Ok(Self {
             connection,
             file: file.to_owned(),
+            has_events: version >= schema::EVENTS,
         })
     }
 
@@ -195,11 +200,7 @@ impl Reader {
         .await;
         let latest = |row: &SqliteRow| {
             Ok(Latest {
-                series: Series {
-                    deployment: row.try_get("deployment")?,
-                    workload: row.try_get("workload")?,
-                    workload_id: row.try_get("workload_id")?,
-                },
+                series: Series::from_row(row)?,
                 run: StoredRun::from_row(row)?,
                 last_valid: row.try_get::<Option<i64>, _>("last_valid")?.map(timestamp),
             })
@@ -277,8 +278,9 @@ impl Reader {
                  ORDER BY ended_at DESC, id DESC LIMIT ?4"
             }
             Order::OldestFirst => {
+                // The points of old runs are kept for longer than the runs.
                 "SELECT ended_at, id FROM point WHERE series = ?1 AND (ended_at, id) > (?2, ?3)
-                 ORDER BY ended_at, id LIMIT ?4"
+                 AND ended_at >= (SELECT min(ended_at) FROM run) ORDER BY ended_at, id LIMIT ?4"
             }
         };
         let (ended_at, id) = from.unwrap_or_else(|| page.order.before_all());
@@ -329,20 +331,14 @@ impl Reader {
     /// # Errors
     /// When the file cannot be read.
     pub async fn all_series(&mut self) -> Result<Vec<Series>, HistoryError> {
-        let rows: Result<Vec<(String, String, String)>, _> = sqlx::query_as(
+        sqlx::query_as(
             "SELECT deployment, workload, workload_id FROM series
              WHERE EXISTS (SELECT 1 FROM point WHERE point.series = series.key)
              ORDER BY deployment, workload, workload_id",
         )
         .fetch_all(&mut self.connection)
-        .await;
-        let series = |(deployment, workload, workload_id)| Series {
-            deployment,
-            workload,
-            workload_id,
-        };
-        rows.map(|rows| rows.into_iter().map(series).collect())
-            .map_err(|error| self.failed(&error))
+        .await
+        .map_err(|error| self.failed(&error))
     }
 
     /// The points of a series from `since` on, oldest first.
@@ -362,6 +358,36 @@ impl Reader {
             .fetch_all(&mut self.connection)
             .await
             .map_err(|error| self.failed(&error))
+    }
+
+    /// Every intervention in the judging of a series, or of all, in the order in which they were said.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn interventions(
+        &mut self,
+        series: Option<&Series>,
+    ) -> Result<Vec<StoredIntervention>, HistoryError> {
+        if !self.has_events {
+            return Ok(Vec::new());
+        }
+        let found = event::interventions(&mut self.connection, series).await;
+        found.map_err(|error| self.failed(&error))
+    }
+
+    /// Every change of the environment of a deployment, or of all, oldest first.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn environment_changes(
+        &mut self,
+        deployment: Option<&str>,
+    ) -> Result<Vec<EnvironmentChange>, HistoryError> {
+        if !self.has_events {
+            return Ok(Vec::new());
+        }
+        let found = event::environment_changes(&mut self.connection, deployment).await;
+        found.map_err(|error| self.failed(&error))
     }
 
     fn failed(&self, error: &sqlx::Error) -> HistoryError {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Entry, Health, History, HistoryError, Operation};
+use super::{Entry, Event, Health, History, HistoryError, Operation};
 use crate::report::{RunJson, Source};
 
 /// How long a run that has ended waits to be stored before it is published all the same.
@@ -87,9 +87,37 @@ struct Queue {
 
 #[derive(Debug)]
 struct Waiting {
-    entry: Arc<Entry>,
+    item: Arc<Item>,
     /// Dropped, used or not, when there is no more sense in waiting for it.
     stored: Option<oneshot::Sender<()>>,
+}
+
+/// What waits to be written.
+#[derive(Debug)]
+enum Item {
+    Run(Box<Entry>),
+    Event(Box<Event>),
+}
+
+impl Item {
+    /// About how many bytes it takes.
+    fn size(&self) -> usize {
+        match self {
+            Self::Run(entry) => entry.size(),
+            Self::Event(event) => event.size(),
+        }
+    }
+
+    /// The run that it is, or belongs to.
+    fn name(&self) -> &str {
+        match self {
+            Self::Run(entry) => &entry.id.0,
+            Self::Event(event) => match &**event {
+                Event::EnvironmentChanged(change) => &change.run.0,
+                Event::Intervened(event) => &event.series.deployment,
+            },
+        }
+    }
 }
 
 impl Recorder {
@@ -125,11 +153,27 @@ impl Recorder {
             Ok(Err(error)) => return self.shared.give_up(&id, &error.to_string()),
             Err(error) => return self.shared.give_up(&id, &error.to_string()),
         };
-        let Some(stored) = self.shared.put(entry) else {
-            return;
-        };
-        if timeout(PATIENCE, stored).await.is_err() {
-            self.shared.is_slow();
+        self.store(Item::Run(Box::new(entry))).await;
+    }
+
+    /// Queues `event`, which is stored whether that is waited for or not, and gives what says whether it is on the
+    /// disk by now: if not, it is stored later.
+    pub fn note(&self, event: Event) -> impl Future<Output = bool> + Send + use<> {
+        self.store(Item::Event(Box::new(event)))
+    }
+
+    fn store(&self, item: Item) -> impl Future<Output = bool> + Send + use<> {
+        let stored = self.shared.put(item);
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let Some(stored) = stored else { return false };
+            match timeout(PATIENCE, stored).await {
+                Ok(stored) => stored.is_ok(),
+                Err(_) => {
+                    shared.is_slow();
+                    false
+                }
+            }
         }
     }
 }
@@ -157,21 +201,21 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues `entry`; gives what tells that it is stored, unless that is not to be waited for.
-    fn put(&self, entry: Entry) -> Option<oneshot::Receiver<()>> {
+    /// Queues `item`; gives what tells that it is stored, unless that is not to be waited for.
+    fn put(&self, item: Item) -> Option<oneshot::Receiver<()>> {
         let mut queue = self.lock();
         let (sender, receiver) = oneshot::channel();
-        queue.bytes += entry.size();
+        queue.bytes += item.size();
         let waits = !queue.behind;
         queue.waiting.push_back(Waiting {
-            entry: Arc::new(entry),
+            item: Arc::new(item),
             stored: waits.then_some(sender),
         });
         while queue.bytes > MOST_WAITING && queue.waiting.len() > 1 {
             let Some(oldest) = queue.waiting.pop_front() else {
                 break;
             };
-            queue.bytes -= oldest.entry.size();
+            queue.bytes -= oldest.item.size();
             self.health.failed(Operation::Drop);
         }
         drop(queue);
@@ -179,20 +223,20 @@ impl Shared {
         waits.then_some(receiver)
     }
 
-    fn front(&self) -> Option<Arc<Entry>> {
-        Some(Arc::clone(&self.lock().waiting.front()?.entry))
+    fn front(&self) -> Option<Arc<Item>> {
+        Some(Arc::clone(&self.lock().waiting.front()?.item))
     }
 
-    /// Takes `entry` off the queue, where it may have given way already. Whether nothing waits any more that had to.
-    fn done(&self, entry: &Arc<Entry>) -> bool {
+    /// Takes `item` off the queue, where it may have given way already. Whether nothing waits any more that had to.
+    fn done(&self, item: &Arc<Item>) -> bool {
         let mut queue = self.lock();
         if queue
             .waiting
             .front()
-            .is_some_and(|front| Arc::ptr_eq(&front.entry, entry))
+            .is_some_and(|front| Arc::ptr_eq(&front.item, item))
             && let Some(done) = queue.waiting.pop_front()
         {
-            queue.bytes -= done.entry.size();
+            queue.bytes -= done.item.size();
             // No one may wait for it any more.
             let _ = done.stored.map(|stored| stored.send(()));
         }
@@ -246,18 +290,18 @@ impl Worker {
         let mut prunes = true;
         self.measure().await;
         loop {
-            if let Some(entry) = self.shared.front() {
-                match self.history.append(std::slice::from_ref(&entry)).await {
-                    Ok(_) => {
+            if let Some(item) = self.shared.front() {
+                match self.write(&item).await {
+                    Ok(()) => {
                         pause = FIRST_PAUSE;
-                        if self.shared.done(&entry) {
+                        if self.shared.done(&item) {
                             info!("the history is written again");
                         }
                         self.measure().await;
                     }
                     Err(error) if error.is_about_the_run() => {
-                        self.shared.give_up(&entry.id.0, &error.to_string());
-                        self.shared.done(&entry);
+                        self.shared.give_up(item.name(), &error.to_string());
+                        self.shared.done(&item);
                     }
                     Err(error) => {
                         self.failed(&error);
@@ -278,6 +322,16 @@ impl Worker {
             }
         }
         self.history.close().await;
+    }
+
+    async fn write(&self, item: &Item) -> Result<(), HistoryError> {
+        match item {
+            Item::Run(entry) => {
+                let stored = self.history.append(std::slice::from_ref(&**entry)).await;
+                stored.map(|_| ())
+            }
+            Item::Event(event) => self.history.note(event).await,
+        }
     }
 
     fn failed(&self, error: &HistoryError) {
@@ -312,7 +366,8 @@ impl Worker {
         {
             Ok(pruned) => {
                 *worked = true;
-                if pruned.runs.max(pruned.requests) >= u64::from(PRUNE_BATCH) {
+                let most = pruned.runs.max(pruned.requests).max(pruned.points);
+                if most >= u64::from(PRUNE_BATCH) {
                     return PRUNE_PAUSE;
                 }
                 self.measure().await;

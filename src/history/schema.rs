@@ -8,7 +8,13 @@ use sqlx::{Connection, Executor, SqliteConnection};
 use super::error::HistoryError;
 
 /// In the order of their versions, the first of which is 1.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_runs.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_runs.sql"),
+    include_str!("migrations/0002_events.sql"),
+];
+
+/// The version from which on there are events.
+pub(super) const EVENTS: i64 = 2;
 
 /// Marks the file as one of this program's: the letters `vllp`.
 const APPLICATION: i64 = 0x766c_6c70;

@@ -8,10 +8,13 @@ use sqlx::Connection;
 
 use super::*;
 use crate::deployment::{Deployment, Endpoint};
+use crate::judges::{Act, Intervention};
+use crate::measure::Measure;
 use crate::measurement::RunId;
 use crate::measurement::fixture::{fail, observe, reference};
-use crate::report::{RunJson, Source};
+use crate::report::{FieldChangeJson, RunJson, Source};
 use crate::statistics::summarize;
+use crate::verdict::Settlement;
 use crate::workload::WorkloadName;
 
 pub(super) fn at(minutes: i64) -> Timestamp {
@@ -219,15 +222,96 @@ async fn what_is_old_goes_in_batches_and_requests_go_first() {
     let left = reader.page(&page(100)).await.unwrap();
     let expected: Vec<String> = entries[4..].iter().rev().map(|e| e.id.0.clone()).collect();
     assert_eq!(ids(&left), expected);
+    let oldest_first = Page {
+        order: Order::OldestFirst,
+        deployment: Some("a".to_owned()),
+        ..page(2)
+    };
+    let first = reader.page(&oldest_first).await.unwrap();
+    assert_eq!(first.len(), 2, "it begins where the runs do");
     let series = &entries[0].series;
-    assert_eq!(
-        reader.series(series, Timestamp::MIN).await.unwrap().len(),
-        6
-    );
+    let points = reader.series(series, Timestamp::MIN).await.unwrap();
+    assert_eq!(points.len(), 10, "a baseline may be as old as the series");
     for (n, kept) in [(5, false), (6, false), (7, true), (9, true)] {
         let run = reader.run(&entries[n].id).await.unwrap().unwrap();
         assert_eq!(run.requests.is_some(), kept, "{n}");
     }
+}
+
+#[tokio::test]
+async fn the_points_of_a_series_go_when_it_has_ended() {
+    let (_directory, history) = opened().await;
+    let ended: Vec<Entry> = (0..5).map(|n| entry("a", "w", n, i64::from(n))).collect();
+    let goes_on = [entry("b", "w", 10, 0), entry("b", "w", 11, 60)];
+    history.append(&ended).await.unwrap();
+    history.append(&goes_on).await.unwrap();
+    let mut taken = Vec::new();
+    loop {
+        let pruned = history.prune(at(30), at(30), 3).await.unwrap();
+        if pruned == Pruned::default() {
+            break;
+        }
+        taken.push(pruned.points);
+    }
+    assert_eq!(taken.iter().sum::<u64>(), 5);
+    assert!(taken.iter().all(|points| *points <= 3));
+    let mut reader = history.reader().await.unwrap();
+    let mut points = async |entry: &Entry| {
+        let points = reader.series(&entry.series, Timestamp::MIN).await;
+        points.unwrap().len()
+    };
+    assert_eq!((points(&ended[0]).await, points(&goes_on[0]).await), (0, 2));
+}
+
+#[tokio::test]
+async fn events_come_back_as_they_were() {
+    let (_directory, history) = opened().await;
+    let run = entry("a", "w", 1, 1);
+    let intervention = |minutes, measure, act| {
+        Event::Intervened(StoredIntervention {
+            id: uuid::Uuid::now_v7().to_string(),
+            series: run.series.clone(),
+            after_run: Some(run.id.clone()),
+            intervention: Intervention {
+                at: at(minutes),
+                by: "on-call".to_owned(),
+                why: "it's \"known\"".to_owned(),
+                measure,
+                act,
+            },
+        })
+    };
+    let until = Act::Acknowledge(Settlement::Until(at(99)));
+    let events = [
+        intervention(5, None, until),
+        intervention(7, Some(Measure::TtftP50), Act::Pin),
+        Event::EnvironmentChanged(EnvironmentChange {
+            id: uuid::Uuid::now_v7().to_string(),
+            deployment: "a".to_owned(),
+            at: at(3),
+            run: run.id.clone(),
+            fields: vec![FieldChangeJson {
+                field: "driver".to_owned(),
+                before: "580.95.05".to_owned(),
+                after: "590.01.01".to_owned(),
+            }],
+        }),
+    ];
+    history.append(std::slice::from_ref(&run)).await.unwrap();
+    for event in events.iter().rev().chain(&events) {
+        // Storing one twice is storing it once.
+        history.note(event).await.unwrap();
+    }
+    let mut reader = history.reader().await.unwrap();
+    let of_series = reader.interventions(Some(&run.series)).await.unwrap();
+    assert_eq!(reader.interventions(None).await.unwrap(), of_series);
+    let found: Vec<Event> = of_series.into_iter().map(Event::Intervened).collect();
+    assert_eq!(found, events[..2]);
+    let changes = reader.environment_changes(Some("a")).await.unwrap();
+    assert_eq!(Event::EnvironmentChanged(changes[0].clone()), events[2]);
+    assert_eq!(reader.environment_changes(Some("b")).await.unwrap(), []);
+    let other = entry("b", "w", 2, 2);
+    assert_eq!(reader.interventions(Some(&other.series)).await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection};
 
 use super::error::HistoryError;
+use super::event::{self, Event};
 use super::{Entry, Pruned, nanos, schema, writing};
 
 /// An open connection, and which file it writes to.
@@ -20,8 +21,11 @@ pub(super) struct Writer {
 /// Device and number of a file: another one at the same path has others.
 type Identity = (u64, u64);
 
+/// Points of series that have ended: those of one that goes on are kept, since its baseline may be as old as it.
 const OLD_POINTS: &str = "DELETE FROM point WHERE (series, ended_at, id) IN
-    (SELECT series, ended_at, id FROM run WHERE ended_at < ?1 ORDER BY ended_at, id LIMIT ?2)";
+    (SELECT series, ended_at, id FROM point WHERE series IN
+        (SELECT key FROM series WHERE (SELECT max(ended_at) FROM point WHERE series = key) < ?1)
+     LIMIT ?2)";
 const REQUESTS_OF_OLD_RUNS: &str = "DELETE FROM requests WHERE id IN
     (SELECT id FROM run WHERE ended_at < ?1 ORDER BY ended_at, id LIMIT ?2)";
 const OLD_RUNS: &str = "DELETE FROM run WHERE id IN
@@ -78,6 +82,19 @@ impl Writer {
         Ok(stored)
     }
 
+    pub(super) async fn note(&mut self, event: &Event) -> Result<(), HistoryError> {
+        let failed = |error| HistoryError::of(&self.file, &error);
+        let mut transaction = self
+            .connection
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(failed)?;
+        event::insert(&mut transaction, event)
+            .await
+            .map_err(failed)?;
+        transaction.commit().await.map_err(failed)
+    }
+
     pub(super) async fn prune(
         &mut self,
         runs: Timestamp,
@@ -91,7 +108,7 @@ impl Writer {
             .await
             .map_err(failed)?;
         let (runs_before, requests_before) = (nanos(runs), nanos(requests));
-        // The runs go last: the others are found by them.
+        // The runs go after what is found by them.
         let mut taken = [0; 4];
         for ((sql, before), taken) in [
             (OLD_POINTS, runs_before),
@@ -109,9 +126,13 @@ impl Writer {
                 .await;
             *taken = done.map_err(failed)?.rows_affected();
         }
-        let [_, _, runs, requests] = taken;
+        let [points, _, runs, requests] = taken;
         transaction.commit().await.map_err(failed)?;
-        Ok(Pruned { runs, requests })
+        Ok(Pruned {
+            runs,
+            requests,
+            points,
+        })
     }
 
     /// Merges the write-ahead log into the file, also where that has been moved meanwhile, and closes it. What is
@@ -136,21 +157,7 @@ async fn identity(file: &Path) -> Option<Identity> {
 
 /// Whether it was not there before.
 async fn append(connection: &mut SqliteConnection, entry: &Entry) -> Result<bool, sqlx::Error> {
-    let series = &entry.series;
-    sqlx::query("INSERT INTO series (deployment, workload, workload_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
-        .bind(&series.deployment)
-        .bind(&series.workload)
-        .bind(&series.workload_id)
-        .execute(&mut *connection)
-        .await?;
-    let key: i64 = sqlx::query_scalar(
-        "SELECT key FROM series WHERE deployment = ? AND workload = ? AND workload_id = ?",
-    )
-    .bind(&series.deployment)
-    .bind(&series.workload)
-    .bind(&series.workload_id)
-    .fetch_one(&mut *connection)
-    .await?;
+    let key = entry.series.key(connection).await?;
     let ended_at = nanos(entry.ended_at);
     let new = sqlx::query(
         "INSERT INTO run (id, series, source, started_at, ended_at, environment, json)

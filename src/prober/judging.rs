@@ -1,5 +1,6 @@
 //! Judges the runs of every probe as they end. After a start the runs of the history come first, in the background:
-//! verdicts are opinions about stored runs, and come out the same whenever they are made again.
+//! verdicts are opinions about stored runs, and come out the same whenever they are made again. What people said of
+//! them is stored too, and is said again where it was said.
 
 use std::sync::Arc;
 
@@ -9,10 +10,16 @@ use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::PlannedProbe;
-use crate::history::{Reader, Series, SeriesPoint};
-use crate::judges::{JudgedFigures, Judges};
+use crate::history::{HistoryError, Reader, Series, SeriesPoint, StoredIntervention};
+use crate::judges::{Intervention, JudgedFigures, Judges};
+use crate::lifecycle::Refusal;
+use crate::measure::{Measure, Tolerances};
+use crate::measurement::RunId;
 use crate::statistics::{InvalidReason, Summary};
-use crate::verdict::{Edge, Measure};
+use crate::verdict::Edge;
+
+/// A run that is to be judged, and which it is.
+type Judged = (RunId, JudgedFigures);
 
 /// Where the judges of one probe stand.
 #[derive(Debug)]
@@ -20,9 +27,13 @@ pub(super) enum Bench {
     /// A light probe is not judged.
     Empty,
     /// The history is being read; meanwhile runs wait.
-    Replaying(Vec<JudgedFigures>),
+    Replaying(Vec<Judged>),
     /// Every run so far was judged.
-    Sitting(Box<Judges>),
+    Sitting {
+        judges: Box<Judges>,
+        /// The last run that they know.
+        last: Option<RunId>,
+    },
 }
 
 /// The judges of a probe, after the runs of the history.
@@ -31,8 +42,8 @@ pub(super) struct Replayed {
     /// Whose.
     pub(super) probe: usize,
     judges: Judges,
-    /// The end of the last run that they know; absent without any.
-    until: Option<Timestamp>,
+    /// The last run that they know, and its end; absent without any.
+    last: Option<(RunId, Timestamp)>,
 }
 
 impl Bench {
@@ -41,19 +52,25 @@ impl Bench {
         match (planned.workload.is_light(), has_history) {
             (true, _) => Self::Empty,
             (false, true) => Self::Replaying(Vec::new()),
-            (false, false) => Self::Sitting(Box::default()),
+            (false, false) => Self::Sitting {
+                judges: Box::new(Judges::new(&planned.deployment.tolerances)),
+                last: None,
+            },
         }
     }
 
     /// Judges a run that has just ended.
-    pub(super) fn take(&mut self, run: JudgedFigures) -> Vec<(Measure, Edge)> {
+    pub(super) fn take(&mut self, id: RunId, run: JudgedFigures) -> Vec<(Measure, Edge)> {
         match self {
             Self::Empty => Vec::new(),
             Self::Replaying(waiting) => {
-                waiting.push(run);
+                waiting.push((id, run));
                 Vec::new()
             }
-            Self::Sitting(judges) => judges.feed(&run),
+            Self::Sitting { judges, last } => {
+                *last = Some(id);
+                judges.feed(&run)
+            }
         }
     }
 
@@ -61,26 +78,52 @@ impl Bench {
     /// have held some of it already.
     pub(super) fn sit(&mut self, replayed: Replayed) -> Vec<(Measure, Edge)> {
         let Replayed {
-            mut judges, until, ..
+            mut judges, last, ..
         } = replayed;
+        let (mut last, until) = last.unzip();
         let mut edges = Vec::new();
         if let Self::Replaying(waiting) = self {
-            for run in waiting.drain(..) {
+            for (id, run) in waiting.drain(..) {
                 if until.is_none_or(|until| run.ended_at > until) {
                     edges.extend(judges.feed(&run));
+                    last = Some(id);
                 }
             }
         }
-        *self = Self::Sitting(Box::new(judges));
+        *self = Self::Sitting {
+            judges: Box::new(judges),
+            last,
+        };
         edges
+    }
+
+    /// Does what someone asks for, and tells which measures that was about and after which run it took effect.
+    pub(super) fn intervene(
+        &mut self,
+        intervention: &Intervention,
+    ) -> Result<(Vec<Measure>, Option<RunId>), Refusal> {
+        match self {
+            Self::Empty => Err(Refusal::NotJudged),
+            Self::Replaying(_) => Err(Refusal::NotYet),
+            Self::Sitting { judges, last } => Ok((judges.intervene(intervention)?, last.clone())),
+        }
     }
 
     /// The judges, once they sit.
     pub(super) fn judges(&self) -> Option<&Judges> {
         match self {
-            Self::Sitting(judges) => Some(judges),
+            Self::Sitting { judges, .. } => Some(judges),
             Self::Empty | Self::Replaying(_) => None,
         }
+    }
+}
+
+/// The runs of a probe that are compared with each other.
+pub(super) fn series(planned: &PlannedProbe) -> Series {
+    Series {
+        deployment: planned.deployment.name.to_string(),
+        workload: planned.workload.name.to_string(),
+        workload_id: planned.workload.id().to_string(),
     }
 }
 
@@ -94,30 +137,22 @@ pub(super) async fn replay(
         if planned.workload.is_light() {
             continue;
         }
-        let series = Series {
-            deployment: planned.deployment.name.to_string(),
-            workload: planned.workload.name.to_string(),
-            workload_id: planned.workload.id().to_string(),
-        };
-        let points = match reader.series(&series, Timestamp::UNIX_EPOCH).await {
-            Ok(points) => points,
+        let series = series(&planned);
+        let (points, said) = match stored(&mut reader, &series).await {
+            Ok(stored) => stored,
             Err(error) => {
                 warn!(deployment = series.deployment, workload = series.workload, %error, "the history cannot be read, so the verdicts begin anew");
-                Vec::new()
+                Default::default()
             }
         };
         // Years of runs take a while to judge.
-        let judged = spawn_blocking(move || {
-            let mut judges = Judges::default();
-            let until = points.last().map(|point| point.ended_at);
-            for point in points {
-                judges.feed(&of_point(point));
-            }
-            Replayed {
-                probe,
-                judges,
-                until,
-            }
+        let tolerances = planned.deployment.tolerances.clone();
+        let judged = spawn_blocking(move || Replayed {
+            probe,
+            last: points
+                .last()
+                .map(|point| (point.id.clone(), point.ended_at)),
+            judges: judge(points, said, &tolerances),
         });
         let Ok(replayed) = judged.await else { continue };
         if done.send(replayed).await.is_err() {
@@ -126,8 +161,47 @@ pub(super) async fn replay(
     }
 }
 
-fn of_point(stored: SeriesPoint) -> JudgedFigures {
-    let point = stored.point;
+async fn stored(
+    reader: &mut Reader,
+    series: &Series,
+) -> Result<(Vec<SeriesPoint>, Vec<StoredIntervention>), HistoryError> {
+    let points = reader.series(series, Timestamp::UNIX_EPOCH).await?;
+    Ok((points, reader.interventions(Some(series)).await?))
+}
+
+/// Judges stored runs, with what was said between them.
+fn judge(
+    points: Vec<SeriesPoint>,
+    said: Vec<StoredIntervention>,
+    tolerances: &Tolerances,
+) -> Judges {
+    // After how many runs each was said. By its time only, if the run before it is not there any more.
+    let place = |said: &StoredIntervention| {
+        let known = said
+            .after_run
+            .as_ref()
+            .and_then(|id| points.iter().rposition(|point| point.id == *id));
+        known.map_or_else(
+            || points.partition_point(|point| point.ended_at <= said.intervention.at),
+            |index| index + 1,
+        )
+    };
+    let mut said: Vec<_> = said.iter().map(|said| (place(said), said)).collect();
+    said.sort_by_key(|(place, _)| *place);
+    let mut said = said.into_iter().peekable();
+    let mut judges = Judges::new(tolerances);
+    for (index, point) in points.iter().enumerate() {
+        judges.feed(&of_point(point));
+        while let Some((_, said)) = said.next_if(|(place, _)| *place <= index + 1) {
+            // With another tolerance there may be no verdict where one was acknowledged.
+            let _ = judges.intervene(&said.intervention);
+        }
+    }
+    judges
+}
+
+fn of_point(stored: &SeriesPoint) -> JudgedFigures {
+    let point = &stored.point;
     let values = [
         (Measure::DecodeTokensRate, point.decode_tokens_rate),
         (Measure::RequestsRate, point.requests_rate),
@@ -145,7 +219,7 @@ fn of_point(stored: SeriesPoint) -> JudgedFigures {
         completion_tokens_mean: point.completion_tokens_mean,
         contaminated: point.contaminated,
         contention_observable: point.observable,
-        fingerprint: point.fingerprint.unwrap_or_default(),
+        fingerprint: point.fingerprint.clone().unwrap_or_default(),
         restarted: point.restarted,
     }
 }

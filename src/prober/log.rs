@@ -3,15 +3,17 @@
 
 use tracing::{info, warn};
 
+use super::PlannedProbe;
 use crate::agenda::Event;
 use crate::condition::{Condition, DeploymentState};
 use crate::deployment::Deployment;
 use crate::environment::FieldChange;
 use crate::guard::Hold;
-use crate::judges::Opinion;
+use crate::judges::{Intervention, Opinion};
+use crate::measure::Measure;
 use crate::measurement::{RequestError, Run};
 use crate::statistics::Summary;
-use crate::verdict::{Edge, Measure};
+use crate::verdict::Edge;
 use crate::workload::Workload;
 
 /// One line for each run with its figures, and one for each reason for which its requests failed.
@@ -93,6 +95,20 @@ pub(super) fn verdicts(
             "verdict"
         );
     }
+}
+
+/// What someone said of the verdicts of a probe.
+pub(super) fn intervention(probe: &PlannedProbe, said: &Intervention, measures: &[Measure]) {
+    info!(
+        deployment = %probe.deployment.name,
+        workload = %probe.workload.name,
+        act = said.act.label(),
+        by = said.by,
+        why = said.why,
+        until = said.act.until().map(tracing::field::display),
+        measures = measures.iter().map(|measure| measure.label()).collect::<Vec<_>>().join(","),
+        "someone intervened"
+    );
 }
 
 /// What has changed of where a deployment runs, in one line.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::environment::{Environment, EnvironmentField, EnvironmentSource, Finding, Generation};
+use crate::environment::{
+    Environment, EnvironmentField, EnvironmentSource, FieldChange, Finding, Generation,
+};
 
 /// What the deployment ran on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +25,27 @@ pub struct FieldJson {
     pub value: String,
     /// The best source that told it.
     pub source: String,
+}
+
+/// A field that has another value than before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldChangeJson {
+    /// Its name.
+    pub field: String,
+    /// Its value before.
+    pub before: String,
+    /// Its value now.
+    pub after: String,
+}
+
+impl From<&FieldChange> for FieldChangeJson {
+    fn from(change: &FieldChange) -> Self {
+        Self {
+            field: change.field.label().to_owned(),
+            before: change.before.clone(),
+            after: change.after.clone(),
+        }
+    }
 }
 
 impl From<&Environment> for EnvironmentJson {

@@ -250,7 +250,7 @@ fn families(snapshot: &Snapshot, now: Timestamp) -> Vec<MetricFamily> {
         .chain(others)
         .flatten()
         .chain(deployments::families(snapshot, now))
-        .chain(verdicts::families(snapshot))
+        .chain(verdicts::families(snapshot, now))
         .collect()
 }
 

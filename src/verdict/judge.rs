@@ -16,7 +16,6 @@ use super::contrast::{Contrast, Tolerance, decide, possible};
 use super::judgement::Compared;
 use super::known_change::KnownChange;
 use super::level::Level;
-use super::measure::Good;
 use super::noise::Noise;
 use super::restarts::{Restarts, weight_between};
 use super::shift::{median, shift};
@@ -24,6 +23,7 @@ use super::{
     DRIFT_ALPHA, KNOWN_CHANGE_ALPHA, LEAST_BEFORE, LEAST_UNOBSERVED_WINDOW, RATCHET,
     RECOVERY_WINDOW, Verdict, WINDOWS,
 };
+use crate::measure::Good;
 
 /// A level this many margins from the baseline, or nearer, has come back to it.
 const BACK_AT_BASELINE: f64 = 1.5;
@@ -153,6 +153,13 @@ impl Judge {
     /// Makes the present level the baseline, whatever stands. With fewer than 10 runs it grows before it is used.
     pub fn pin(&mut self) {
         self.baseline = Level::of(self.clean.of_level(self.level));
+        self.known = None;
+        self.standing = None;
+    }
+
+    /// Forgets the baseline, and what stands: the next clean runs become one.
+    pub fn unpin(&mut self) {
+        self.baseline = Level::default();
         self.known = None;
         self.standing = None;
     }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Decision, Verdict};
+use super::{Acknowledgement, Decision, Verdict};
 use crate::closed_set::closed_set;
 
 closed_set! {
@@ -31,10 +31,27 @@ pub struct Judgement {
     /// The least worsening that would be found in nine cases of ten within 24 runs, as a share. Absent until the
     /// baseline can be used.
     pub minimum_detectable_change: Option<f64>,
-    /// When the verdict that stands began; absent when none stands.
-    pub verdict_since: Option<Timestamp>,
-    /// Whether the verdict that stands was acknowledged and is to be silent.
-    pub acknowledged: bool,
+    /// The verdict that stands; absent when none does.
+    pub standing: Option<StandingVerdict>,
+}
+
+/// A verdict that has begun, and has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StandingVerdict {
+    /// Which.
+    pub verdict: Verdict,
+    /// The end of the run with which it began.
+    pub since: Timestamp,
+    /// Who has seen it; it may have held for a while only.
+    pub acknowledgement: Option<Acknowledgement>,
+}
+
+impl StandingVerdict {
+    /// Whether it is to be silent at the time `now`.
+    pub fn is_acknowledged(&self, now: Timestamp) -> bool {
+        let acknowledgement = self.acknowledgement.as_ref();
+        acknowledgement.is_some_and(|acknowledgement| acknowledgement.holds(now))
+    }
 }
 
 impl Judgement {

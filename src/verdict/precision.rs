@@ -2,9 +2,9 @@
 
 use super::clean::{CleanRun, last, values};
 use super::contrast::Contrast;
-use super::measure::Good;
 use super::noise::Noise;
 use super::restarts::weight_of;
+use crate::measure::Good;
 
 /// Clean runs of each side that are compared at most: half a day of them, at one each quarter of an hour.
 const MOST_RUNS: usize = 48;

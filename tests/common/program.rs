@@ -10,6 +10,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// Runs vllm-prober to its end: its exit status, standard output and standard error.
+pub(crate) fn run(arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_vllm-prober"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("it runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    let status = output.status.code().expect("an exit status");
+    (status, text(output.stdout), text(output.stderr))
+}
+
 /// A running program whose log is read.
 pub(crate) struct Program {
     child: Child,
@@ -25,14 +37,23 @@ impl Program {
 
     /// Starts `serve` with the configuration at `path` on a free port, and says where it listens.
     pub(crate) fn serve(path: &Path) -> (Self, String) {
-        Self::serve_by(&mut Command::new("env"), path)
+        Self::serve_by(&mut Command::new("env"), path, &[])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn serve_with(path: &Path, arguments: &[&str]) -> (Self, String) {
+        Self::serve_by(&mut Command::new("env"), path, arguments)
     }
 
     /// The same, started by a command that takes a program and its arguments.
-    pub(crate) fn serve_by(command: &mut Command, path: &Path) -> (Self, String) {
+    pub(crate) fn serve_by(
+        command: &mut Command,
+        path: &Path,
+        arguments: &[&str],
+    ) -> (Self, String) {
         let storage = path.with_file_name("data");
         let [path, storage] = [path, &storage].map(|path| path.to_str().expect("a UTF-8 path"));
-        let mut program = Self::start(command.args([
+        command.args([
             env!("CARGO_BIN_EXE_vllm-prober"),
             "serve",
             "--config.file",
@@ -41,7 +62,8 @@ impl Program {
             "127.0.0.1:0",
             "--storage.path",
             storage,
-        ]));
+        ]);
+        let mut program = Self::start(command.args(arguments));
         let line = program.line("message=listening", Duration::from_secs(10));
         let address = line
             .split("address=")

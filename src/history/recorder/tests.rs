@@ -213,11 +213,11 @@ async fn of_too_many_that_wait_the_oldest_give_way() {
     let receivers: Vec<_> = entries
         .iter()
         .cloned()
-        .map(|entry| shared.put(entry))
+        .map(|entry| shared.put(Item::Run(Box::new(entry))))
         .collect();
     assert_eq!(shared.health.errors(Operation::Drop), 3);
     let front = shared.front().unwrap();
-    assert_eq!(front.id, entries[3].id);
+    assert_eq!(front.name(), entries[3].id.0);
     for (n, stored) in receivers.into_iter().enumerate().take(3) {
         assert!(stored.unwrap().await.is_err(), "no one waits for run {n}");
     }
@@ -226,8 +226,8 @@ async fn of_too_many_that_wait_the_oldest_give_way() {
         requests: Some("x".repeat(2 * MOST_WAITING)),
         ..large(9)
     };
-    shared.put(huge.clone());
-    assert_eq!(shared.front().unwrap().id, huge.id);
+    shared.put(Item::Run(Box::new(huge.clone())));
+    assert_eq!(shared.front().unwrap().name(), huge.id.0);
 }
 
 #[tokio::test]

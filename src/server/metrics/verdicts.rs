@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use prometheus::proto::MetricFamily;
 
 use super::catalogue::unix;
@@ -85,7 +86,7 @@ const OF_HEADLINE: [OfHeadline; 2] = [
 
 const ACKNOWLEDGED: (&str, &str) = (
     "acknowledged",
-    "1 while a verdict stands that was acknowledged and is to be silent.",
+    "1 while every verdict that stands was acknowledged, and is to be silent.",
 );
 
 /// A gauge about two precisions.
@@ -122,7 +123,7 @@ pub(super) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 /// Every family about the opinions of `snapshot`.
-pub(super) fn families(snapshot: &Snapshot) -> Vec<MetricFamily> {
+pub(super) fn families(snapshot: &Snapshot, now: Timestamp) -> Vec<MetricFamily> {
     let mut families = Vec::new();
     for (name, help, value) in OF_MEASURE {
         let mut family = Family::gauge(name, help);
@@ -155,7 +156,7 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<MetricFamily> {
         families.push(family);
     }
     families.push(comparison_runs(snapshot));
-    families.push(acknowledged(snapshot));
+    families.push(acknowledged(snapshot, now));
     families.extend(precisions(snapshot));
     families.into_iter().filter_map(Family::done).collect()
 }
@@ -198,13 +199,16 @@ fn comparison_runs(snapshot: &Snapshot) -> Family {
     family
 }
 
-fn acknowledged(snapshot: &Snapshot) -> Family {
+/// A verdict that nobody has seen is not silenced by what was said of another.
+fn acknowledged(snapshot: &Snapshot, now: Timestamp) -> Family {
     let mut family = Family::gauge(ACKNOWLEDGED.0, ACKNOWLEDGED.1);
     for_each(snapshot, |labels, opinion| {
-        let holds = opinion
+        let mut standing = opinion
             .judgements
             .values()
-            .any(|judgement| judgement.acknowledged);
+            .filter_map(|judgement| judgement.standing.as_ref())
+            .peekable();
+        let holds = standing.peek().is_some() && standing.all(|one| one.is_acknowledged(now));
         family.value(labels, Some(f64::from(u8::from(holds))));
     });
     family

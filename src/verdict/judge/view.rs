@@ -1,11 +1,9 @@
 //! What the judge shows: computed when it is asked for, so that judging a long history costs no more than it must.
 
-use jiff::Timestamp;
-
 use super::Judge;
 use crate::verdict::clean::{CleanRun, last, values};
 use crate::verdict::contrast::{Contrast, decide, minimum_detectable};
-use crate::verdict::judgement::{Comparison, Judgement};
+use crate::verdict::judgement::{Comparison, Judgement, StandingVerdict};
 use crate::verdict::noise::Noise;
 use crate::verdict::precision::PresentLevel;
 use crate::verdict::restarts::weight_between;
@@ -15,8 +13,8 @@ use crate::verdict::{
 };
 
 impl Judge {
-    /// What is to be shown at the time `now`.
-    pub fn judgement(&self, now: Timestamp) -> Judgement {
+    /// What is to be shown.
+    pub fn judgement(&self) -> Judgement {
         let noise = self.noise(0);
         let standing = self.standing.as_ref();
         let baseline = self.baseline.runs();
@@ -35,10 +33,11 @@ impl Judge {
                     (self.in_units(worse) - 1.0).abs()
                 },
             ),
-            verdict_since: standing.map(|standing| standing.since),
-            acknowledged: standing
-                .and_then(|standing| standing.acknowledgement.as_ref())
-                .is_some_and(|acknowledgement| acknowledgement.holds(now)),
+            standing: standing.map(|standing| StandingVerdict {
+                verdict: standing.verdict,
+                since: standing.since,
+                acknowledgement: standing.acknowledgement.clone(),
+            }),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What is judged of a run: the measures, which way each is good, and how much of a change its users bear.
 
+use std::collections::BTreeMap;
+
 use crate::closed_set::closed_set;
 
 closed_set! {
@@ -35,6 +37,12 @@ impl Good {
 }
 
 impl Measure {
+    /// The measure of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|measure| measure.label() == name)
+    }
+
     /// Which way it is good.
     pub fn good(self) -> Good {
         match self {
@@ -50,5 +58,48 @@ impl Measure {
             Self::TtftP50 => 0.10,
             _ => 0.03,
         }
+    }
+}
+
+/// The change of each measure that is borne: the one knob of the verdict that is its user's.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tolerances(BTreeMap<Measure, f64>);
+
+impl Tolerances {
+    /// These shares, each between 0 and 1; a measure that has none keeps the default.
+    pub fn new(shares: impl IntoIterator<Item = (Measure, f64)>) -> Self {
+        Self(shares.into_iter().collect())
+    }
+
+    /// The share of `measure`.
+    pub fn of(&self, measure: Measure) -> f64 {
+        let own = self.0.get(&measure).copied();
+        own.unwrap_or_else(|| measure.default_tolerance())
+    }
+
+    /// These, where `other` says nothing else.
+    #[must_use]
+    pub fn overridden_by(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tolerance_is_that_of_the_nearest_place_that_names_it() {
+        let global = Tolerances::new([(Measure::TtftP50, 0.2), (Measure::E2eP50, 0.05)]);
+        let own = Tolerances::new([(Measure::TtftP50, 0.3)]);
+        let both = global.overridden_by(own);
+        let shares = [Measure::TtftP50, Measure::E2eP50, Measure::TpotP50].map(|m| both.of(m));
+        assert_eq!(shares, [0.3, 0.05, 0.03]);
+        assert!(
+            Measure::ALL
+                .iter()
+                .all(|measure| Measure::named(measure.label()) == Some(*measure))
+        );
     }
 }

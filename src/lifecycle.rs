@@ -1,0 +1,111 @@
+//! What the daemon can be told while it runs: orders, which the prober takes one at a time between its other work,
+//! each with its answer.
+
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::judges::Act;
+use crate::measure::Measure;
+use crate::verdict::NothingToAcknowledge;
+
+/// Orders that may wait to be taken.
+const WAITING: usize = 16;
+
+/// Where orders are given. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Lifecycle(mpsc::Sender<Order>);
+
+/// Where they are taken.
+pub type Orders = mpsc::Receiver<Order>;
+
+/// An order, and where its answer goes.
+#[derive(Debug)]
+pub struct Order {
+    /// What is to be done.
+    pub request: InterventionRequest,
+    /// The answer; whoever asked may have gone.
+    pub answer: oneshot::Sender<Result<Vec<Intervened>, Refusal>>,
+}
+
+/// Someone intervenes in the judging of a deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterventionRequest {
+    /// The deployment's name.
+    pub deployment: String,
+    /// The workload's name; absent when all are meant that are judged.
+    pub workload: Option<String>,
+    /// Of which measure; absent when all are meant that it can be said of.
+    pub measure: Option<Measure>,
+    /// By whom.
+    pub by: String,
+    /// For which reason.
+    pub why: String,
+    /// What is to be done.
+    pub act: Act,
+}
+
+/// What an intervention was said of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intervened {
+    /// The workload's name.
+    pub workload: String,
+    /// Which measures.
+    pub measures: Vec<Measure>,
+    /// Whether it is in the history by now. If not, it is stored as soon as the history works again; without a
+    /// history it is forgotten at the end.
+    pub stored: bool,
+}
+
+/// Why an order was not followed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// There is no such deployment.
+    #[error("there is no deployment `{0}`")]
+    UnknownDeployment(String),
+    /// There is no such probe.
+    #[error("the deployment `{deployment}` has no probe of the workload `{workload}`")]
+    UnknownWorkload {
+        /// The deployment, which there is.
+        deployment: String,
+        /// The workload.
+        workload: String,
+    },
+    /// A light probe has no judges.
+    #[error(
+        "the runs of these probes are not judged: a workload of one request in flight is a sign of life, and no \
+         measurement"
+    )]
+    NotJudged,
+    /// The judges are still reading the history.
+    #[error("the history is still being read; try again in a moment")]
+    NotYet,
+    /// There is no verdict.
+    #[error(transparent)]
+    NothingToAcknowledge(#[from] NothingToAcknowledge),
+    /// The prober is ending.
+    #[error("the prober is stopping")]
+    Stopping,
+}
+
+/// Both ends.
+pub fn lifecycle() -> (Lifecycle, Orders) {
+    let (sender, orders) = mpsc::channel(WAITING);
+    (Lifecycle(sender), orders)
+}
+
+impl Lifecycle {
+    /// Asks for an intervention, and waits until it is done.
+    ///
+    /// # Errors
+    /// When it could not be.
+    pub async fn intervene(
+        &self,
+        request: InterventionRequest,
+    ) -> Result<Vec<Intervened>, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        let order = Order { request, answer };
+        let sent = self.0.send(order).await;
+        sent.map_err(|_| Refusal::Stopping)?;
+        answered.await.unwrap_or(Err(Refusal::Stopping))
+    }
+}

@@ -1,0 +1,73 @@
+//! What goes wrong, in the form of RFC 9457, so that programs can tell it from an answer and people can read it.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::lifecycle::Refusal;
+use crate::report::ProblemJson;
+
+/// An answer that is none.
+#[derive(Debug)]
+pub(in crate::server) struct Problem {
+    status: StatusCode,
+    detail: String,
+}
+
+impl Problem {
+    pub(in crate::server) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            detail: detail.into(),
+        }
+    }
+
+    /// The request can be read, and makes no sense.
+    pub(super) fn unprocessable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
+    /// Nothing may be changed over HTTP.
+    pub(super) fn no_lifecycle() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "the lifecycle API is not enabled; start the daemon with --web.enable-lifecycle",
+        )
+    }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::new(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let status = match &refusal {
+            Refusal::UnknownDeployment(_) | Refusal::UnknownWorkload { .. } => {
+                StatusCode::NOT_FOUND
+            }
+            Refusal::NotJudged | Refusal::NothingToAcknowledge(_) => StatusCode::CONFLICT,
+            Refusal::NotYet | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, refusal.to_string())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        let problem = ProblemJson {
+            kind: "about:blank".to_owned(),
+            title: title.to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+        };
+        let mut response = (self.status, Json(problem)).into_response();
+        let form = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, form);
+        response
+    }
+}
