@@ -10,10 +10,10 @@ use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::PlannedProbe;
-use crate::history::{HistoryError, Reader, Series, SeriesPoint, StoredIntervention};
+use crate::history::{HistoryError, Reader, Series, SeriesPoint, StoredIntervention, judge_again};
 use crate::judges::{Intervention, JudgedFigures, Judges};
 use crate::lifecycle::Refusal;
-use crate::measure::{Measure, Tolerances};
+use crate::measure::Measure;
 use crate::measurement::RunId;
 use crate::statistics::{InvalidReason, Summary};
 use crate::verdict::Edge;
@@ -152,7 +152,7 @@ pub(super) async fn replay(
             last: points
                 .last()
                 .map(|point| (point.id.clone(), point.ended_at)),
-            judges: judge(points, said, &tolerances),
+            judges: judge_again(&points, &said, &tolerances, |_, _| {}),
         });
         let Ok(replayed) = judged.await else { continue };
         if done.send(replayed).await.is_err() {
@@ -167,61 +167,6 @@ async fn stored(
 ) -> Result<(Vec<SeriesPoint>, Vec<StoredIntervention>), HistoryError> {
     let points = reader.series(series, Timestamp::UNIX_EPOCH).await?;
     Ok((points, reader.interventions(Some(series)).await?))
-}
-
-/// Judges stored runs, with what was said between them.
-fn judge(
-    points: Vec<SeriesPoint>,
-    said: Vec<StoredIntervention>,
-    tolerances: &Tolerances,
-) -> Judges {
-    // After how many runs each was said. By its time only, if the run before it is not there any more.
-    let place = |said: &StoredIntervention| {
-        let known = said
-            .after_run
-            .as_ref()
-            .and_then(|id| points.iter().rposition(|point| point.id == *id));
-        known.map_or_else(
-            || points.partition_point(|point| point.ended_at <= said.intervention.at),
-            |index| index + 1,
-        )
-    };
-    let mut said: Vec<_> = said.iter().map(|said| (place(said), said)).collect();
-    said.sort_by_key(|(place, _)| *place);
-    let mut said = said.into_iter().peekable();
-    let mut judges = Judges::new(tolerances);
-    for (index, point) in points.iter().enumerate() {
-        judges.feed(&of_point(point));
-        while let Some((_, said)) = said.next_if(|(place, _)| *place <= index + 1) {
-            // With another tolerance there may be no verdict where one was acknowledged.
-            let _ = judges.intervene(&said.intervention);
-        }
-    }
-    judges
-}
-
-fn of_point(stored: &SeriesPoint) -> JudgedFigures {
-    let point = &stored.point;
-    let values = [
-        (Measure::DecodeTokensRate, point.decode_tokens_rate),
-        (Measure::RequestsRate, point.requests_rate),
-        (Measure::PromptTokensRate, point.prompt_tokens_rate),
-        (Measure::TtftP50, point.ttft_p50),
-        (Measure::TpotP50, point.tpot_p50),
-        (Measure::E2eP50, point.e2e_p50),
-    ];
-    JudgedFigures {
-        ended_at: stored.ended_at,
-        values: values
-            .into_iter()
-            .filter_map(|(measure, value)| Some((measure, value?)))
-            .collect(),
-        completion_tokens_mean: point.completion_tokens_mean,
-        contaminated: point.contaminated,
-        contention_observable: point.observable,
-        fingerprint: point.fingerprint.clone().unwrap_or_default(),
-        restarted: point.restarted,
-    }
 }
 
 /// What is judged of a run that has just ended, in the environment of that fingerprint.
