@@ -1,5 +1,7 @@
 //! Two deployments of one family against each other: what a precision gains in speed.
 
+use jiff::Timestamp;
+
 use super::clean::{CleanRun, last, values};
 use super::contrast::Contrast;
 use super::noise::Noise;
@@ -37,6 +39,11 @@ impl PresentLevel {
     pub fn runs(&self) -> usize {
         self.runs.len()
     }
+
+    /// When each of these runs ended, in order.
+    pub fn ends(&self) -> impl Iterator<Item = Timestamp> + '_ {
+        self.runs.iter().map(|run| run.at)
+    }
 }
 
 /// How many times as fast one deployment is as another, with the 95 % interval of it.
@@ -69,12 +76,16 @@ impl std::fmt::Display for Speedup {
     }
 }
 
+/// Whether answers of so many completion tokens are alike enough for their figures to be compared.
+pub fn tokens_agree(one: f64, other: f64) -> bool {
+    (one - other).abs() <= TOKENS_AGREE * one.min(other)
+}
+
 /// How many times as fast `one` is as `reference`, by the same measure of the same workload. Each comes with the
 /// mean of its completion tokens per request; `None` when these differ by more than 1 %.
 pub fn speedup(one: (&PresentLevel, f64), reference: (&PresentLevel, f64)) -> Option<Speedup> {
     let ((one, tokens), (reference, reference_tokens)) = (one, reference);
-    let agree = (tokens - reference_tokens).abs() <= TOKENS_AGREE * tokens.min(reference_tokens);
-    if !agree || one.good != reference.good {
+    if !tokens_agree(tokens, reference_tokens) || one.good != reference.good {
         return None;
     }
     let (a, b) = (values(&one.runs), values(&reference.runs));
@@ -96,8 +107,6 @@ pub fn speedup(one: (&PresentLevel, f64), reference: (&PresentLevel, f64)) -> Op
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
 
     fn level(value: f64, good: Good) -> PresentLevel {
