@@ -51,7 +51,7 @@ async fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(args).await,
         Command::History(args) => history::run(args).await,
-        Command::Backtest(args) => backtest::run(&args),
+        Command::Backtest(args) => backtest::run(args).await,
         Command::Ack(args) => ack::run(args).await,
         Command::Baseline(args) => baseline::run(args).await,
         Command::Simulate(args) => simulate::run(args).await,

@@ -137,3 +137,77 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
 }
+
+/// Results as the reference's script writes them, a line each, from `slower` on at 0.94 of the speed.
+fn results(runs: usize, slower: usize) -> String {
+    let mut lines = String::new();
+    for run in 0..runs {
+        let noise = 1.0 + 0.01 * ((run as f64 * 0.618_034).fract() - 0.5);
+        let speed = noise * if run < slower { 1.0 } else { 0.94 };
+        let (day, hour) = (1 + run / 24, run % 24);
+        writeln!(
+            lines,
+            r#"{{"model": "m", "concurrency": 16, "requests": 64, "max_tokens": 256, "started_at": "2026-01-{day:02}T{hour:02}:00:00Z", "qps": {}, "prompt_tps": {}, "decode_tps": {}, "latency": {{"p50": {}, "p95": 7.0}}, "token_usage": {{"prompt_tokens_mean": 110.0, "completion_tokens_mean": 256.0}}}}"#,
+            2.369 * speed,
+            260.6 * speed,
+            606.5 * speed,
+            6.7577 / speed
+        )
+        .unwrap();
+    }
+    lines
+}
+
+#[test]
+fn stored_runs_are_judged_again_with_other_tolerances_and_measures() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = directory.path().join("data");
+    let file = directory.path().join("results.jsonl");
+    std::fs::write(&file, results(120, 90)).unwrap();
+    let [storage, file] = [&storage, &file].map(|path| path.to_str().unwrap());
+    let import = |id: &str| {
+        Command::new(env!("CARGO_BIN_EXE_vllm-prober"))
+            .args(["history", "import", "--storage.path", storage, file])
+            .args(["--deployment", "d", "--workload", "w", "--workload-id", id])
+            .output()
+            .unwrap()
+    };
+    let refused = import("reference");
+    assert!(text(&refused.stderr).contains("16 hexadecimal digits"));
+    let imported = import("0123456789abcdef");
+    assert_eq!(
+        text(&imported.stdout),
+        "120 runs imported, 0 were there already\n",
+        "{}",
+        text(&imported.stderr)
+    );
+
+    let stored = ["--history", "--storage.path", storage, "--summary"];
+    let judged = |more: &[&str]| {
+        let output = backtest(&[&stored[..], more].concat(), "");
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let (verdicts, summary) = judged(&[]);
+    assert!(
+        verdicts.starts_with("d/w,") && verdicts.ends_with(",regressed\n"),
+        "{verdicts}{summary}"
+    );
+    assert_eq!(
+        summary,
+        "1 series, 120 runs, 1 alarm, 8.33 alarms per 1,000 runs\n"
+    );
+    let latency = judged(&["--measure", "e2e_p50", "--deployment", "d"]);
+    assert_eq!(latency.0, verdicts, "it fell with the same run");
+    let (none, summary) = judged(&["--tolerance", "0.3"]);
+    assert_eq!(
+        (none.as_str(), summary.as_str()),
+        (
+            "",
+            "1 series, 120 runs, 0 alarms, 0.00 alarms per 1,000 runs\n"
+        )
+    );
+    let (_, error) = judged(&["--deployment", "other"]);
+    assert!(error.contains("history list"), "{error}");
+    let (_, error) = judged(&["--measure", "p99"]);
+    assert!(error.contains("decode_tokens_rate"), "{error}");
+}

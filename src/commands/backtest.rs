@@ -1,5 +1,6 @@
 //! `backtest`: the product's own verdict on runs of the past, to learn what it would have said.
 
+mod stored;
 mod table;
 
 use std::error::Error;
@@ -12,26 +13,54 @@ use std::process::ExitCode;
 use clap::Args;
 use jiff::Timestamp;
 
+use self::stored::Asked;
 use self::table::Table;
 use crate::config::finding::counted;
-use crate::verdict::{Judge, JudgedRun, Measure};
+use crate::measure::{Measure, Tolerances};
+use crate::verdict::{Judge, JudgedRun};
 
 /// What the `backtest` command is told.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLE)]
 pub struct BacktestArgs {
     /// A CSV file of runs; - is standard input
-    #[arg(long, value_name = "FILE")]
-    csv: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "history")]
+    csv: Option<PathBuf>,
 
-    /// The change that is borne, as a share of the value
+    /// Judge the stored runs instead
+    #[arg(long, conflicts_with = "csv")]
+    history: bool,
+
+    /// The directory of the history, as `serve` has it
+    #[arg(
+        long = "storage.path",
+        default_value = "data",
+        value_name = "DIRECTORY",
+        requires = "history"
+    )]
+    storage_path: PathBuf,
+
+    /// Of this deployment only
+    #[arg(long, value_name = "NAME", requires = "history")]
+    deployment: Option<String>,
+
+    /// Of this workload only
+    #[arg(long, value_name = "NAME", requires = "history")]
+    workload: Option<String>,
+
+    /// What is judged of stored runs
     #[arg(
         long,
-        value_name = "SHARE",
-        default_value_t = Measure::DecodeTokensRate.default_tolerance(),
-        value_parser = share
+        value_name = "NAME",
+        default_value = Measure::DecodeTokensRate.label(),
+        value_parser = measure,
+        requires = "history"
     )]
-    tolerance: f64,
+    measure: Measure,
+
+    /// The change that is borne, as a share of the value; without it 0.03, and 0.1 for ttft_p50
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    tolerance: Option<f64>,
 
     /// Tell on standard error how many series, runs and verdicts there were
     #[arg(long)]
@@ -41,13 +70,14 @@ pub struct BacktestArgs {
 const EXAMPLE: &str = "\
 Example:
   vllm-prober backtest --csv runs.csv --summary
+  vllm-prober backtest --history --deployment qwen3-32b-nvfp4 --tolerance 0.05 --summary
 
 The file's first line names its columns, in any order: series, run, value, fingerprint and, if it is known,
 contaminated (1 if others used the server, else 0). More is better; an empty value is an invalid run. The runs of
 a series are in order, and series come one after another.
 
 Prints a line `series,run,regressed` or `series,run,improved` for each verdict, with the run after which it was
-first known.
+first known. Of stored runs the series is `deployment/workload`, and the run is its id.
 
 Exit status: 0 if all runs were judged, 1 if they could not be read.";
 
@@ -56,6 +86,13 @@ fn share(text: &str) -> Result<f64, String> {
         Ok(share) if 0.0 < share && share < 1.0 => Ok(share),
         _ => Err("a share lies between 0 and 1; 3 % is 0.03".to_owned()),
     }
+}
+
+fn measure(name: &str) -> Result<Measure, String> {
+    Measure::named(name).ok_or_else(|| {
+        let all: Vec<_> = Measure::ALL.iter().map(|measure| measure.label()).collect();
+        format!("there are the measures {}", all.join(", "))
+    })
 }
 
 /// A run of the past, wherever it was kept.
@@ -95,17 +132,31 @@ impl fmt::Display for Tally {
 }
 
 /// Judges the runs and prints the verdicts.
-pub fn run(args: &BacktestArgs) -> ExitCode {
-    let name = if args.csv == Path::new("-") {
-        "standard input".into()
-    } else {
-        args.csv.display().to_string()
-    };
+pub async fn run(args: BacktestArgs) -> ExitCode {
     let mut tally = Tally::default();
-    let mut out = io::stdout().lock();
-    let result = open(&args.csv)
-        .and_then(|source| Ok(Table::new(source)?))
-        .and_then(|table| judge(table, args.tolerance, &mut out, &mut tally));
+    let (name, result) = match &args.csv {
+        Some(csv) => {
+            let name = if csv == Path::new("-") {
+                "standard input".into()
+            } else {
+                csv.display().to_string()
+            };
+            (name, of_table(csv, &args, &mut tally))
+        }
+        None => {
+            let asked = Asked {
+                deployment: args.deployment.clone(),
+                workload: args.workload.clone(),
+                measure: args.measure,
+                tolerances: Tolerances::new(
+                    args.tolerance.map(|tolerance| (args.measure, tolerance)),
+                ),
+            };
+            let judged =
+                stored::judge(&args.storage_path, &asked, &mut io::stdout(), &mut tally).await;
+            (args.storage_path.display().to_string(), judged)
+        }
+    };
     if let Err(error) = result {
         // Whoever reads the verdicts may have seen enough.
         let is_broken_pipe = error
@@ -120,6 +171,13 @@ pub fn run(args: &BacktestArgs) -> ExitCode {
         eprintln!("{tally}");
     }
     ExitCode::SUCCESS
+}
+
+fn of_table(csv: &Path, args: &BacktestArgs, tally: &mut Tally) -> Result<(), Box<dyn Error>> {
+    let headline = Measure::DecodeTokensRate;
+    let tolerance = args.tolerance.unwrap_or(headline.default_tolerance());
+    let table = Table::new(open(csv)?)?;
+    judge(table, tolerance, &mut io::stdout().lock(), tally)
 }
 
 fn open(path: &Path) -> Result<Box<dyn Read>, Box<dyn Error>> {

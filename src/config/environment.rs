@@ -137,7 +137,7 @@ fn read_command(field: &Field<'_>) -> Option<Vec<String>> {
         .iter()
         .filter_map(|word| Some(word.text()?.to_owned()))
         .collect();
-    if items.is_empty() {
+    if field.is_empty() {
         field.mistake(
             "the command is empty",
             "write a program and its arguments, as in `[/usr/local/bin/gpu-facts, --gpu, \"0\"]`",

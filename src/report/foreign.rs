@@ -48,6 +48,9 @@ pub struct Told {
     pub deployment: Option<String>,
     /// The workload's name.
     pub workload: Option<String>,
+    /// The id of the workload, where its user vouches that exactly this was replayed; a file of another program does
+    /// not tell.
+    pub workload_id: Option<String>,
     /// When the run began, where a file of another program does not say or says it without a zone.
     pub started_at: Option<Timestamp>,
 }
@@ -238,7 +241,8 @@ impl Foreign<'_> {
             deployment: named(&self.told.deployment, "--deployment")?,
             workload: Some(named(&self.told.workload, "--workload")?),
             definition_version: DEFINITION_VERSION,
-            workload_id: UNKNOWN_WORKLOAD.to_owned(),
+            workload_id: (self.told.workload_id.clone())
+                .unwrap_or_else(|| UNKNOWN_WORKLOAD.to_owned()),
             model: model.ok_or_else(|| lacks("model"))?.to_owned(),
             base_url: None,
             started_at,
@@ -373,6 +377,7 @@ mod tests {
         Told {
             deployment: Some("a".to_owned()),
             workload: Some("w".to_owned()),
+            workload_id: None,
             started_at: None,
         }
     }

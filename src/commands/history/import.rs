@@ -28,9 +28,20 @@ pub(super) struct ImportArgs {
     /// What they replayed; goes before what a file says
     #[arg(long, value_name = "NAME")]
     workload: Option<String>,
+    /// The workload's id, as `history show` and the daemon's API have it, to vouch that a file of another program is of
+    /// exactly that workload: then it is compared with the prober's own runs, and may become their baseline
+    #[arg(long, value_name = "ID", value_parser = workload_id)]
+    workload_id: Option<String>,
     /// When the run began, for a file of another program that does not say
     #[arg(long, value_name = "TIME")]
     started_at: Option<Timestamp>,
+}
+
+fn workload_id(text: &str) -> Result<String, String> {
+    let is_id = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id.then(|| text.to_ascii_lowercase()).ok_or_else(|| {
+        "an id has 16 hexadecimal digits, as `history show --json` has them".to_owned()
+    })
 }
 
 impl ImportArgs {
@@ -38,6 +49,7 @@ impl ImportArgs {
         let told = Told {
             deployment: self.deployment,
             workload: self.workload,
+            workload_id: self.workload_id,
             started_at: self.started_at,
         };
         // All files are read before anything is stored: a mistake in the last one leaves nothing half done.
