@@ -11,7 +11,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use vllm_prober::deployment::{Deployment, Endpoint};
-use vllm_prober::history::{Entry, History, Order, Page, Reader, Series};
+use vllm_prober::history::{Entry, History, Order, Page, Reader, Series, SeriesPoint, judge_again};
+use vllm_prober::judges::JudgedFigures;
+use vllm_prober::measure::{Measure, Tolerances};
 use vllm_prober::measurement::{
     Arrivals, Completion, Connections, FinishReason, RequestRecord, Run, RunId,
 };
@@ -73,6 +75,7 @@ async fn main() {
         start.elapsed(),
         "",
     );
+    judging(&points);
     let all: Vec<Series> = reader.all_series().await.expect("series");
     let start = Instant::now();
     let mut count = 0;
@@ -90,6 +93,21 @@ async fn main() {
     );
     pages(&mut reader, &series.deployment).await;
     writing(&history).await;
+}
+
+/// What a start and a run cost the judges of one probe.
+fn judging(points: &[SeriesPoint]) {
+    let start = Instant::now();
+    let mut judges = judge_again(points, &[], &Tolerances::default(), |_, _| {});
+    say("its verdicts made again", start.elapsed(), "");
+    let last = JudgedFigures::from(points.last().expect("a point"));
+    let start = Instant::now();
+    judges.feed(&last);
+    say("one more run judged, six measures", start.elapsed(), "");
+    let start = Instant::now();
+    let opinion = judges.opinion();
+    say("what the judges say of it", start.elapsed(), "");
+    assert_eq!(opinion.judgements.len(), Measure::ALL.len());
 }
 
 async fn pages(reader: &mut Reader, deployment: &str) {

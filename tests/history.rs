@@ -5,13 +5,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::fs::Permissions;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 use vllm_prober::history::{Order, Page, Reader};
 use vllm_prober::simulator::{Change, Profile, Settings, Simulator};
@@ -348,6 +351,55 @@ async fn probing_goes_on_while_nothing_can_be_written_and_nothing_is_lost() {
         |id| limit(id, "4096"),
         |id| limit(id, "unlimited"),
     )
+    .await;
+}
+
+/// A command that starts what it is given without the power to write what is not to be written, which root has.
+fn without_privilege() -> Command {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    if id.stdout != b"0\n" {
+        return Command::new("env");
+    }
+    let mut command = Command::new("setpriv");
+    command.arg("--bounding-set=-dac_override,-dac_read_search");
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probing_goes_on_while_the_file_is_read_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("data/history.db");
+    let signal = |id: u32, signal: &str| {
+        let status = Command::new("kill")
+            .args([signal, &id.to_string()])
+            .status();
+        assert!(status.unwrap().success());
+    };
+    let permit = |mode| std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+    // A file that is open stays writable, so another one with the same runs takes its place, as after a restore.
+    let replace = |id| {
+        signal(id, "-STOP");
+        let copy = directory.path().join("copy.db");
+        let copying = async {
+            let mut stored = SqliteConnectOptions::new()
+                .filename(&file)
+                .connect()
+                .await?;
+            let into = sqlx::query("VACUUM INTO ?").bind(copy.to_str().unwrap());
+            into.execute(&mut stored).await?;
+            stored.close().await
+        };
+        tokio::task::block_in_place(|| Handle::current().block_on(copying)).unwrap();
+        for suffix in ["-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{suffix}", file.display()));
+        }
+        std::fs::rename(&copy, &file).unwrap();
+        permit(0o444);
+        signal(id, "-CONT");
+    };
+    lose_the_disk(&mut without_privilege(), directory.path(), replace, |_| {
+        permit(0o644)
+    })
     .await;
 }
 
