@@ -2,6 +2,7 @@
 //!
 //! All of it works while the daemon runs: readers do not wait for its writing, and writing takes turns.
 
+mod events;
 mod export;
 mod import;
 mod show;
@@ -39,6 +40,8 @@ enum Command {
     List(show::ListArgs),
     /// Show one run
     Show(show::ShowArgs),
+    /// List what changed where deployments run, and what people said of verdicts
+    Events(events::EventsArgs),
     /// Write runs as JSON Lines or CSV, oldest first
     Export(export::ExportArgs),
     /// Store runs of other files: this program's JSON, results of `vllm bench serve` and of the reference's script
@@ -62,6 +65,7 @@ pub async fn run(args: HistoryArgs) -> ExitCode {
     let done = match args.command {
         Command::List(list) => list.run(storage).await,
         Command::Show(show) => show.run(storage).await,
+        Command::Events(events) => events.run(storage).await,
         Command::Export(export) => export.run(storage).await,
         Command::Import(import) => import.run(storage).await,
     };
