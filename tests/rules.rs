@@ -133,6 +133,36 @@ fn every_link_of_the_pages_leads_somewhere() {
     }
 }
 
+#[test]
+fn every_command_of_the_pages_is_one_of_the_program() {
+    let mut seen = 0;
+    for name in names("docs/runbooks", ".md") {
+        let page = fs::read_to_string(shipped(&format!("docs/runbooks/{name}.md"))).unwrap();
+        for line in page
+            .lines()
+            .filter_map(|line| line.strip_prefix("$ vllm-prober "))
+        {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            // A command, and perhaps one below it, which is a word in lower case too.
+            let is_command = |word: &&&str| {
+                ["history", "baseline"].contains(&words[0])
+                    && word.bytes().all(|byte| byte.is_ascii_lowercase())
+            };
+            let mut arguments = vec![words[0]];
+            arguments.extend(words.get(1).filter(is_command));
+            arguments.push("--help");
+            let help = run(env!("CARGO_BIN_EXE_vllm-prober"), &arguments);
+            assert!(help.status.success(), "{name}: {line}");
+            let help = said(&help);
+            for flag in words.iter().filter(|word| word.starts_with("--")) {
+                assert!(help.contains(flag), "{name}: {line}: no {flag}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "only {seen} were found");
+}
+
 /// Names of the exporter's metrics, as its source has them: a name is followed by its HELP.
 fn metrics_of_the_exporter() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
@@ -259,6 +289,35 @@ fn pieces_of_an_expression_are_found() {
     );
 }
 
+#[test]
+fn the_template_of_time_constants_moves_times_and_nothing_else() {
+    for (before, after) in [
+        (
+            "a[1h] offset 3h < 0.93",
+            "a[60000ms] offset 180000ms < 0.93",
+        ),
+        (
+            "(time() - max_over_time(t[1h]) < 3600) * 1",
+            "(time() - max_over_time(t[60000ms]) < 60) * 1",
+        ),
+        (
+            "time() - t > 2.2 * i and on (x) r == 1",
+            "time() - t > 2.2 * i and on (x) r == 1",
+        ),
+        ("rate_3600{le=\"90\"} > 90", "rate_3600{le=\"90\"} > 90"),
+    ] {
+        assert_eq!(rules::scaled_expression(before, 1.0 / 60.0), after);
+    }
+    let scaled = rules::scaled(rules::yaml(&shipped(ALERTS)), 1.0 / 60.0);
+    let waits: Vec<_> = rules::rules(&scaled)
+        .iter()
+        .filter(|alert| alert["alert"] == "VllmTokenRateRegression")
+        .map(|alert| [alert["for"].clone(), alert["keep_firing_for"].clone()])
+        .collect();
+    assert_eq!(waits, [[json!("2000ms"), json!("10000ms")]]);
+    assert_eq!(scaled["groups"][0]["interval"], "500ms");
+}
+
 fn run(program: &str, arguments: &[&str]) -> Output {
     Command::new(program)
         .args(arguments)
@@ -286,6 +345,18 @@ fn the_programs_accept_the_files() {
             &["check-config", "config/alertmanager/alertmanager.yml"],
         ),
     ];
+    // What is routed where, and to nobody else.
+    for (severity, receiver) in [
+        ("critical", "pages"),
+        ("warning", "tickets"),
+        ("info", "notes"),
+    ] {
+        let label = format!("severity={severity}");
+        let file = "--config.file=config/alertmanager/alertmanager.yml";
+        let output = run("amtool", &["config", "routes", "test", file, &label]);
+        let routed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(routed.trim(), receiver);
+    }
     for (program, arguments) in checks {
         let output = run(program, arguments);
         let said = said(&output);
