@@ -21,6 +21,7 @@ use crate::measurement::RunId;
 use crate::prober::{Plan, Prober};
 use crate::report::EnvironmentJson;
 use crate::server::{self, Served};
+use crate::supervisor::Supervisor;
 use crate::vitals::Vitals;
 
 /// How long the last answers may take once the prober has ended.
@@ -38,6 +39,8 @@ pub struct Daemon {
     vitals: Arc<Vitals>,
     listeners: Vec<TcpListener>,
     writing: Option<Writing>,
+    supervisor: Supervisor,
+    shutdown_grace: Duration,
 }
 
 impl Daemon {
@@ -57,13 +60,22 @@ impl Daemon {
             configured_at,
         ));
         Self {
+            shutdown_grace: plan.shutdown_grace,
             prober: Prober::new(plan, Arc::clone(&board)),
             board,
             served,
             vitals,
             listeners,
             writing: None,
+            supervisor: Supervisor::default(),
         }
+    }
+
+    /// The same daemon under a supervisor, which is told when it is ready and when it stops, and may watch the
+    /// loop that schedules.
+    pub fn supervised(mut self, supervisor: Supervisor) -> Self {
+        self.prober = self.prober.watched(supervisor.watchdog());
+        Self { supervisor, ..self }
     }
 
     /// The same daemon with a history: what it holds of the probes is shown from the start, and every finished run
@@ -114,6 +126,8 @@ impl Daemon {
             vitals,
             listeners,
             writing,
+            supervisor,
+            shutdown_grace,
             ..
         } = self;
         let probed = CancellationToken::new();
@@ -123,11 +137,13 @@ impl Daemon {
             probed.clone(),
         ));
         served.mark_ready(true);
+        supervisor.ready();
         info!("probing");
         let probing = async {
             let until_stop = async {
                 stop.cancelled().await;
                 served.mark_ready(false);
+                supervisor.stopping(shutdown_grace.saturating_add(LAST_RUNS + LAST_ANSWERS));
             };
             tokio::join!(prober.run(stop.clone()), vitals.watch(&stop), until_stop);
             if let Some(writing) = writing {

@@ -30,6 +30,7 @@ pub mod report;
 pub mod client;
 pub mod history;
 pub mod simulator;
+pub mod supervisor;
 pub mod vitals;
 
 pub mod board;

@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use vllm_prober::commands::{ack, backtest, baseline, check, demo, history, run, serve, simulate};
+use clap::{CommandFactory, Parser, Subcommand};
+use vllm_prober::commands::{
+    ack, backtest, baseline, check, demo, health, history, run, serve, shell, simulate,
+};
 
 const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
@@ -42,6 +44,12 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     /// Probe three simulated deployments and show what comes of it
     Demo(demo::DemoArgs),
+    /// Ask a running daemon whether it is ready
+    Health(health::HealthArgs),
+    /// Print what completes the command line in a shell
+    Completions(shell::CompletionsArgs),
+    /// Print or write the manual pages
+    Man(shell::ManArgs),
 }
 
 #[tokio::main(worker_threads = 2)]
@@ -56,5 +64,8 @@ async fn main() -> ExitCode {
         Command::Baseline(args) => baseline::run(args).await,
         Command::Simulate(args) => simulate::run(args).await,
         Command::Demo(args) => demo::run(args).await,
+        Command::Health(args) => health::run(args).await,
+        Command::Completions(args) => shell::completions(&args, Arguments::command()),
+        Command::Man(args) => shell::man(&args, Arguments::command()),
     }
 }

@@ -39,6 +39,7 @@ use crate::report::{EnvironmentJson, FieldChangeJson, RunJson};
 use crate::runner::{Attempt, RunError, measure};
 use crate::schedule::Schedule;
 use crate::statistics::{Summary, summarize};
+use crate::supervisor::{Supervisor, Watchdog};
 use crate::totals::HistogramBounds;
 use crate::verdict::Edge;
 use crate::workload::Workload;
@@ -118,6 +119,8 @@ pub struct Prober {
     benches: Vec<Bench>,
     /// What it is told to do while it runs.
     orders: Option<Orders>,
+    /// Fed by every turn of the loop.
+    watchdog: Watchdog,
     /// Cuts the runs in flight.
     cut: CancellationToken,
 }
@@ -148,6 +151,7 @@ impl Prober {
             stored: None,
             benches: Vec::new(),
             orders: None,
+            watchdog: Supervisor::default().watchdog(),
             cut: CancellationToken::new(),
         }
     }
@@ -170,6 +174,11 @@ impl Prober {
         }
     }
 
+    /// The same prober, whose loop is watched.
+    pub fn watched(self, watchdog: Watchdog) -> Self {
+        Self { watchdog, ..self }
+    }
+
     /// Probes until `stop`, then lets the runs in flight end within the grace period.
     pub async fn run(mut self, stop: CancellationToken) {
         self.publish_schedule();
@@ -179,7 +188,7 @@ impl Prober {
                 self.take(event);
             }
             self.publish_schedule();
-            let pause = self.until_next_wake();
+            let pause = self.until_next_wake().min(self.watchdog.feed());
             tokio::select! {
                 () = stop.cancelled() => {}
                 Some(Ok(ended)) = self.running.join_next() => self.ended(ended),
@@ -464,15 +473,22 @@ impl Prober {
             grace_seconds = grace.as_secs_f64(),
             "waiting for the runs in flight"
         );
-        let all_ended = async {
-            while let Some(Ok(ended)) = self.running.join_next().await {
-                self.ended(ended);
-            }
-        };
-        if timeout(grace, all_ended).await.is_err() {
+        if timeout(grace, self.all_ended()).await.is_err() {
             self.cut.cancel();
-            while let Some(Ok(ended)) = self.running.join_next().await {
-                self.ended(ended);
+            self.all_ended().await;
+        }
+    }
+
+    /// Waits until no run is in flight any more.
+    async fn all_ended(&mut self) {
+        loop {
+            let pause = self.watchdog.feed();
+            tokio::select! {
+                ended = self.running.join_next() => match ended {
+                    Some(Ok(ended)) => self.ended(ended),
+                    _ => return,
+                },
+                () = sleep(pause) => {}
             }
         }
     }

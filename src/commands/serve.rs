@@ -16,6 +16,7 @@ use crate::config::{Config, Global};
 use crate::daemon::Daemon;
 use crate::history::History;
 use crate::prober::{Plan, PlannedProbe};
+use crate::supervisor::Supervisor;
 use crate::totals::{Buckets, HistogramBounds};
 
 /// What the `serve` command is told.
@@ -90,7 +91,10 @@ async fn serve(args: &ServeArgs, config: Config, stop: CancellationToken) -> Res
     let storage = |error| format!("--storage.path {}: {error}", args.storage_path.display());
     let history = History::open(&args.storage_path).await.map_err(storage)?;
     let (text, retention) = (config.text.clone(), config.global.retention);
+    let supervisor =
+        Supervisor::from_environment().map_err(|error| format!("NOTIFY_SOCKET: {error}"))?;
     let mut daemon = Daemon::new(plan(config), text, listeners)
+        .supervised(supervisor)
         .keeping(history, retention)
         .await
         .map_err(storage)?;
