@@ -3,15 +3,20 @@
 use std::process::Command;
 
 fn main() {
-    // A checkout without git, such as a source archive, builds too.
-    let revision =
-        output("git", &["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
+    // Whoever builds from a part of the checkout, as the image is built, says the commit. Without git, such as from
+    // a source archive, it builds too.
+    let revision = std::env::var("VLLM_PROBER_REVISION")
+        .ok()
+        .filter(|revision| !revision.is_empty())
+        .or_else(|| output("git", &["rev-parse", "--short=12", "HEAD"]))
+        .unwrap_or_else(|| "unknown".to_owned());
     let rustc = std::env::var("RUSTC")
         .ok()
         .and_then(|rustc| output(&rustc, &["--version"]))
         .unwrap_or_default();
     println!("cargo::rustc-env=VLLM_PROBER_REVISION={revision}");
     println!("cargo::rustc-env=VLLM_PROBER_RUSTC={rustc}");
+    println!("cargo::rerun-if-env-changed=VLLM_PROBER_REVISION");
     println!("cargo::rerun-if-changed=.git/HEAD");
     println!("cargo::rerun-if-changed=.git/refs/heads");
 }

@@ -38,6 +38,8 @@ pub fn completions(args: &CompletionsArgs, mut command: Command) -> ExitCode {
 
 /// Writes the manual pages of `command`.
 pub fn man(args: &ManArgs, command: Command) -> ExitCode {
+    // `help` of every command is `--help` once more, and no page is written for it.
+    let command = command.disable_help_subcommand(true);
     let written = match &args.out {
         Some(directory) => pages(command, directory),
         None => clap_mangen::Man::new(command).render(&mut io::stdout()),
