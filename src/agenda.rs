@@ -38,6 +38,7 @@ mod event;
 mod ledger;
 mod places;
 mod reason;
+mod replan;
 mod waiting;
 
 #[cfg(test)]
@@ -78,6 +79,8 @@ pub struct Agenda {
 /// One probe and where it stands.
 #[derive(Clone, Debug)]
 struct Probe {
+    deployment: DeploymentName,
+    lane: Lane,
     schedule: Schedule,
     needs: Needs,
     /// The tokens that a run may take, as far as that was known beforehand.
@@ -116,17 +119,21 @@ impl Agenda {
             let next = entry.schedule.first_after(now);
             due.extend(next.map(|slot| (slot, index)));
             let needs = Needs {
-                lane: *lanes.entry(entry.lane).or_insert(lane),
-                deployment: *deployments.entry(entry.deployment).or_insert_with(|| {
-                    budgets.push(entry.budget);
-                    budgets.len() - 1
-                }),
+                lane: *lanes.entry(entry.lane.clone()).or_insert(lane),
+                deployment: *deployments
+                    .entry(entry.deployment.clone())
+                    .or_insert_with(|| {
+                        budgets.push(entry.budget);
+                        budgets.len() - 1
+                    }),
                 load: Load {
                     tokens: entry.tokens,
                     light: entry.light,
                 },
             };
             probes.push(Probe {
+                deployment: entry.deployment,
+                lane: entry.lane,
                 schedule: entry.schedule,
                 needs,
                 planned_tokens: entry.tokens,

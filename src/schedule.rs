@@ -30,7 +30,7 @@ const LONGEST_CRON_JITTER: Duration = Duration::from_secs(60 * 60);
 const CRON_COUNT_LIMIT: u64 = 100;
 
 /// How often a probe is due.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[expect(
     clippy::large_enum_variant,
     reason = "there is one for each probe; a box would only burden those who build one"
@@ -51,7 +51,7 @@ pub enum Cadence {
 const FIRST_WITHIN: Duration = Duration::from_secs(60);
 
 /// The times at which one probe is due.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     cadence: Cadence,
     jitter: Duration,

@@ -79,6 +79,13 @@ impl Ledger {
         }
     }
 
+    /// Takes over what was spent under another budget, without the runs in flight.
+    pub(super) fn succeed(&mut self, before: &Self) {
+        self.spent.clone_from(&before.spent);
+        self.sum = before.sum;
+        self.paid = before.paid;
+    }
+
     /// Why a burst with this load may not start at `now`.
     pub(super) fn refusal(&mut self, load: Load, now: Timestamp) -> Option<Refusal> {
         self.forget_before(now);

@@ -17,8 +17,9 @@ pub(super) struct Needs {
 /// What there is, and how much of it is taken.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
-    busy_lanes: Vec<bool>,
-    busy_deployments: Vec<bool>,
+    /// Runs in each. At most one, unless lanes were merged while runs were going.
+    in_lanes: Vec<usize>,
+    in_deployments: Vec<usize>,
     bursts_in_flight: usize,
     max_concurrent_runs: usize,
     /// Of each deployment.
@@ -36,8 +37,8 @@ impl Places {
         total: Budget,
     ) -> Self {
         Self {
-            busy_lanes: vec![false; lanes],
-            busy_deployments: vec![false; budgets.len()],
+            in_lanes: vec![0; lanes],
+            in_deployments: vec![0; budgets.len()],
             bursts_in_flight: 0,
             max_concurrent_runs: max_concurrent_runs.max(1),
             ledgers: budgets.iter().copied().map(Ledger::new).collect(),
@@ -47,9 +48,9 @@ impl Places {
 
     /// What keeps a run waiting.
     pub(super) fn held_by(&self, needs: Needs) -> Option<MissedReason> {
-        if self.busy_deployments[needs.deployment] {
+        if self.in_deployments[needs.deployment] > 0 {
             Some(MissedReason::Deployment)
-        } else if self.busy_lanes[needs.lane] {
+        } else if self.in_lanes[needs.lane] > 0 {
             Some(MissedReason::Lane)
         } else if !needs.load.light && self.bursts_in_flight >= self.max_concurrent_runs {
             Some(MissedReason::Cap)
@@ -70,8 +71,8 @@ impl Places {
 
     /// Takes what a run needs.
     pub(super) fn take(&mut self, needs: Needs) {
-        self.busy_lanes[needs.lane] = true;
-        self.busy_deployments[needs.deployment] = true;
+        self.in_lanes[needs.lane] += 1;
+        self.in_deployments[needs.deployment] += 1;
         self.bursts_in_flight += usize::from(!needs.load.light);
         for ledger in self.ledgers(needs) {
             ledger.begin(needs.load);
@@ -80,8 +81,8 @@ impl Places {
 
     /// Gives back what a run took.
     pub(super) fn give_back(&mut self, needs: Needs) {
-        self.busy_lanes[needs.lane] = false;
-        self.busy_deployments[needs.deployment] = false;
+        self.in_lanes[needs.lane] -= 1;
+        self.in_deployments[needs.deployment] -= 1;
         self.bursts_in_flight -= usize::from(!needs.load.light);
         for ledger in self.ledgers(needs) {
             ledger.end(needs.load);
@@ -100,6 +101,15 @@ impl Places {
         for ledger in self.ledgers.iter_mut().chain([&mut self.total]) {
             ledger.set_back(by);
         }
+    }
+
+    /// Takes over what was spent under other budgets: of the deployments in `pairs`, known by their numbers here and
+    /// in `before`, and of all together. What runs hold is not taken over.
+    pub(super) fn succeed(&mut self, before: &Self, pairs: &[(usize, usize)]) {
+        for (own, theirs) in pairs {
+            self.ledgers[*own].succeed(&before.ledgers[*theirs]);
+        }
+        self.total.succeed(&before.total);
     }
 
     fn ledgers(&mut self, needs: Needs) -> [&mut Ledger; 2] {

@@ -9,6 +9,7 @@ use crate::schedule::{Blackout, Cadence};
 
 mod budget;
 mod deferral;
+mod replan;
 
 /// A time of day on the one day on which these stories take place.
 fn at(time: &str) -> Timestamp {

@@ -10,7 +10,7 @@ use jiff::{Timestamp, ToSpan};
 use super::instant;
 
 /// A window of every week in which no run starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Blackout {
     /// On which days it begins, Monday first.
     days: [bool; 7],
