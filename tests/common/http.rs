@@ -30,9 +30,9 @@ pub(crate) async fn query(base_url: &str, query: &str) -> Vec<(Value, f64)> {
         Ok((200, body)) => {
             serde_json::from_str::<Value>(&body).expect("Prometheus answers in JSON")
         }
+        // It is still starting: nobody listens yet, or it says so.
+        Err(_) | Ok((503, _)) => return Vec::new(),
         Ok((status, body)) => panic!("{query}: {status} {body}"),
-        // It is still starting.
-        Err(_) => return Vec::new(),
     };
     let series = answer["data"]["result"]
         .as_array()
