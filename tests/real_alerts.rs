@@ -47,8 +47,8 @@ struct Stage {
 }
 
 impl Stage {
-    /// Deployments of these names and precisions, each probed every three seconds by a daemon with these further
-    /// arguments.
+    /// Deployments of these names and precisions, each probed every three seconds, with a sign of life in between, by a
+    /// daemon with these further arguments.
     async fn set(names: &[(&str, &str)], arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut simulators = Vec::new();
@@ -165,14 +165,16 @@ fn configuration(
     let mut text =
         "global: { guards: { wedged_after: 1s } }\nworkloads:\n  burst: { requests: 16, max_tokens: 128, \
          prompt: Count to ten., timeouts: { first_token: 3s }, validity: { min_concurrency_utilization: 0, \
-         max_client_delay: 10s, max_client_load_ratio: 1 } }\ndeployments:\n"
+         max_client_delay: 10s, max_client_load_ratio: 1 } }\n  canary: { requests: 1, concurrency: 1, max_tokens: 16, \
+         prompt: Count to ten., expect: any_length, timeouts: { first_token: 3s } }\ndeployments:\n"
             .to_owned();
     for ((name, precision), (_, simulator)) in names.iter().zip(simulators) {
         let facts = directory.join(format!("{name}.facts"));
         let _ = writeln!(
             text,
             "  - name: {name}\n    base_url: {}\n    family: qwen3-32b\n    precision: {precision}\n    \
-             environment: {{ from_file: {} }}\n    probes: [{{ workload: burst, every: 3s }}]",
+             environment: {{ from_file: {} }}\n    probes: [{{ workload: burst, every: 3s }}, \
+             {{ workload: canary, every: 2s }}]",
             simulator.base_url(),
             facts.display(),
         );
