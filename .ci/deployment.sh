@@ -61,16 +61,20 @@ echo "NOT RUN: the unit under a running systemd, which is no process of this mac
 
 step "the Helm chart"
 chart=deploy/helm/vllm-prober
-for values in "$chart"/ci/*.yaml; do
+# What docs/installing.md shows is one more that must work.
+sed -n '/^```yaml$/,/^```$/p' docs/installing.md | sed '/^```/d' >"$work/installing-values.yaml"
+grep -q '^config:' "$work/installing-values.yaml"
+for values in "$chart"/ci/*.yaml "$work/installing-values.yaml"; do
   name=$(basename "$values" .yaml)
   # It tells of every link that it follows.
   "$helm" lint --quiet --strict "$chart" -f "$values" >"$work/helm.log" 2>&1 &&
-    "$helm" template vllm-prober "$chart" --namespace monitoring -f "$values" >"$work/$name.yaml" 2>"$work/helm.log" ||
+    "$helm" template vllm-prober "$chart" --namespace monitoring -f "$values" >"$work/$name.out.yaml" 2>"$work/helm.log" ||
     { cat "$work/helm.log" >&2; exit 1; }
 done
 "$helm" package "$chart" --destination "$work" >/dev/null 2>&1
 tar xzf "$work"/vllm-prober-*.tgz -C "$work"
-"$work/python/bin/python" tests/deploy/chart.py "$binary" "$work/vllm-prober" "$work/full.yaml" "$work/least.yaml" >"$work/custom.json"
+"$work/python/bin/python" tests/deploy/chart.py "$binary" "$work/vllm-prober" "$work/full.out.yaml" "$work/least.out.yaml" \
+  "$work/installing-values.out.yaml" >"$work/custom.json"
 NODE_PATH=$work/npm/node_modules node tests/deploy/custom_resources.cjs "$work/custom.json"
 # Whoever forgets what must be filled in is told.
 if "$helm" template x "$chart" >/dev/null 2>"$work/helm.log"; then echo "it renders without deployments" >&2; exit 1; fi

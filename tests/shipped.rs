@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use vllm_prober::simulator::{Change, Fault, Profile, Settings, Simulator};
 
 #[path = "common/program.rs"]
 mod program;
@@ -37,6 +38,15 @@ fn health(base_url: &str, path: &str) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(said).unwrap())
 }
 
+/// A service manager's end of the line.
+fn ear(directory: &Path) -> (PathBuf, UnixDatagram) {
+    let socket = directory.join("notify");
+    let ear = UnixDatagram::bind(&socket).unwrap();
+    ear.set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    (socket, ear)
+}
+
 /// What comes until a message begins with `last`, and when each came.
 fn heard_until(ear: &UnixDatagram, last: &str) -> Vec<(Instant, String)> {
     let (deadline, mut heard, mut buffer) = (Instant::now() + PATIENCE, Vec::new(), [0; 512]);
@@ -56,10 +66,7 @@ fn heard_until(ear: &UnixDatagram, last: &str) -> Vec<(Instant, String)> {
 #[test]
 fn a_service_manager_hears_of_start_life_and_stop() {
     let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("notify");
-    let ear = UnixDatagram::bind(&socket).unwrap();
-    ear.set_read_timeout(Some(Duration::from_millis(100)))
-        .unwrap();
+    let (socket, ear) = ear(directory.path());
     let mut command = Command::new("env");
     command
         .env("NOTIFY_SOCKET", &socket)
@@ -92,6 +99,50 @@ fn a_service_manager_hears_of_start_life_and_stop() {
         "STOPPING=1\nEXTEND_TIMEOUT_USEC=40000000"
     );
     assert!(stopped.join().unwrap().0.success());
+}
+
+/// A request that hangs keeps its run in flight, and the daemon in its grace period, which is longer than the
+/// watchdog's patience.
+#[tokio::test(flavor = "multi_thread")]
+async fn signs_of_life_go_on_while_the_last_run_is_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let simulator = Simulator::start(Settings {
+        speedup: 100.0,
+        ..Settings::new(Profile::named("fp8").unwrap())
+    })
+    .await
+    .unwrap();
+    let hang = Change {
+        fault: Some(Fault::Hang),
+        ..Change::default()
+    };
+    simulator.controls().apply(hang).unwrap();
+    let config = directory.path().join("prober.yaml");
+    let text = format!(
+        "global: {{ shutdown_grace: 2s }}\nworkloads: {{ w: {{ prompt: x, requests: 1, concurrency: 1, max_tokens: 512 }} }}\n\
+         deployments: [{{ name: a, base_url: \"{}\", probes: [{{ workload: w, every: 1s }}] }}]\n",
+        simulator.base_url()
+    );
+    std::fs::write(&config, text).unwrap();
+    let (socket, ear) = ear(directory.path());
+    let mut command = Command::new("env");
+    command
+        .env("NOTIFY_SOCKET", &socket)
+        .env("WATCHDOG_USEC", "400000");
+    let (daemon, base_url) = Program::serve_by(&mut command, &config);
+    let running = r#"vllm_probe_run_in_progress{deployment="a",workload="w"} 1"#;
+    let deadline = Instant::now() + PATIENCE;
+    while !health(&base_url, "/metrics").1.contains(running) {
+        assert!(Instant::now() < deadline, "no run began");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let stopped = std::thread::spawn(move || daemon.terminate(PATIENCE));
+    heard_until(&ear, "STOPPING=1");
+    for _ in 0..5 {
+        heard_until(&ear, "WATCHDOG=1");
+    }
+    assert!(stopped.join().unwrap().0.success());
+    simulator.stop().await.unwrap();
 }
 
 #[test]
@@ -229,4 +280,22 @@ fn one_version_is_shipped() {
         let text = std::fs::read_to_string(path).unwrap();
         assert!(text.lines().any(|found| found == line), "{file}: {line}");
     }
+}
+
+#[test]
+fn the_configuration_of_the_quick_start_can_be_used() {
+    let text = include_str!("../docs/quick-start.md");
+    let blocks = text.split("```yaml\n").skip(1);
+    let config = blocks
+        .filter_map(|block| block.split("```").next())
+        .find(|block| block.starts_with("workloads:"))
+        .unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("prober.yaml");
+    std::fs::write(&path, config).unwrap();
+    let output = prober(&["check", "--config.file", path.to_str().unwrap()]);
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{output:?}"
+    );
 }

@@ -90,7 +90,8 @@ def trusts_the_certificates(at):
         pathlib.Path(keys, "extensions").write_text("subjectAltName=IP:127.0.0.1\n")
         openssl("x509", "-req", "-in", "request.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
                 "-out", "cert.pem", "-days", "2", "-extfile", "extensions")
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+        quiet = type("Quiet", (http.server.BaseHTTPRequestHandler,), {"log_message": lambda *_: None})
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), quiet)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(os.path.join(keys, "cert.pem"), os.path.join(keys, "key.pem"))
         server.socket = context.wrap_socket(server.socket, server_side=True)
