@@ -72,7 +72,7 @@ fn a_service_manager_hears_of_start_life_and_stop() {
         .env("NOTIFY_SOCKET", &socket)
         .env("WATCHDOG_USEC", "400000")
         .env_remove("WATCHDOG_PID");
-    let (daemon, base_url) = Program::serve_by(&mut command, &idle(directory.path()));
+    let (daemon, base_url) = Program::serve_by(&mut command, &idle(directory.path()), &[]);
 
     heard_until(&ear, "READY=1");
     let (status, said) = health(&base_url, "/-/ready");
@@ -129,7 +129,7 @@ async fn signs_of_life_go_on_while_the_last_run_is_waited_for() {
     command
         .env("NOTIFY_SOCKET", &socket)
         .env("WATCHDOG_USEC", "400000");
-    let (daemon, base_url) = Program::serve_by(&mut command, &config);
+    let (daemon, base_url) = Program::serve_by(&mut command, &config, &[]);
     let running = r#"vllm_probe_run_in_progress{deployment="a",workload="w"} 1"#;
     let deadline = Instant::now() + PATIENCE;
     while !health(&base_url, "/metrics").1.contains(running) {
@@ -151,7 +151,7 @@ fn a_service_manager_that_cannot_be_reached_is_a_mistake_only_if_its_name_is_non
     let config = idle(directory.path());
     let mut command = Command::new("env");
     command.env("NOTIFY_SOCKET", directory.path().join("nobody"));
-    let (daemon, base_url) = Program::serve_by(&mut command, &config);
+    let (daemon, base_url) = Program::serve_by(&mut command, &config, &[]);
     assert_eq!(health(&base_url, "/-/healthy").0, Some(0));
     assert!(daemon.terminate(PATIENCE).0.success());
 
