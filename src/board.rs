@@ -306,6 +306,11 @@ impl Board {
         self.0.load_full()
     }
 
+    /// Publishes another state of everything. For the one writer only, as [`Self::update`].
+    pub fn replace(&self, snapshot: Snapshot) {
+        self.0.store(Arc::new(snapshot));
+    }
+
     /// Publishes what is now known of a deployment. For the one writer only, as [`Self::update`].
     pub fn update_deployment(&self, name: &DeploymentName, status: DeploymentStatus) {
         let mut snapshot = Snapshot::clone(&self.0.load());

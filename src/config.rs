@@ -5,7 +5,7 @@
 //! mistake (`field`), so that one start shows all of them. What is returned holds no string that still
 //! needs interpreting.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::deployment::Deployment;
@@ -62,6 +62,9 @@ pub struct Config {
     pub warnings: Vec<Finding>,
     /// The file as written, fit to be shown: whatever looks like a secret is starred out.
     pub text: String,
+    /// The file, and the prompts that it names: with other contents it is another configuration. Secrets and
+    /// certificates are read anew for every run, and are not among them.
+    pub files: Vec<PathBuf>,
 }
 
 /// A deployment and its probes.
@@ -88,6 +91,8 @@ impl Config {
         let notes = Notes::new(&source);
         let directory = path.parent().unwrap_or(Path::new(""));
         let (global, workloads, deployments) = read(&notes, &root, directory);
+        let mut files = vec![path.to_owned()];
+        files.extend(notes.files());
         let findings = notes.into_findings();
         if findings
             .iter()
@@ -101,6 +106,7 @@ impl Config {
             deployments,
             warnings: findings,
             text: source.masked(),
+            files,
         })
     }
 }

@@ -1,22 +1,27 @@
 //! The long-running process: a prober and a server over one board, started together and ended in order.
 
+mod reload;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::reload::Felt;
+pub use self::reload::{Load, Loaded, Reload};
 use crate::board::{Board, DeploymentStatus, LastRun, Outcome};
 use crate::deployment::{Deployment, DeploymentName};
 use crate::history::{
     EnvironmentChange, Health, History, HistoryError, Latest, Operation, Recorder, Retention,
     Writing,
 };
-use crate::lifecycle::lifecycle;
+use crate::lifecycle::{ReloadRequests, Reloader, lifecycle, reloader};
 use crate::measurement::RunId;
 use crate::prober::{Plan, Prober};
 use crate::report::EnvironmentJson;
@@ -39,6 +44,10 @@ pub struct Daemon {
     vitals: Arc<Vitals>,
     listeners: Vec<TcpListener>,
     writing: Option<Writing>,
+    recorder: Option<Recorder>,
+    /// How the configuration is read anew, and what asks for that.
+    reload: Option<(Reload, ReloadRequests)>,
+    reloader: Option<Reloader>,
     supervisor: Supervisor,
     shutdown_grace: Duration,
 }
@@ -67,6 +76,9 @@ impl Daemon {
             vitals,
             listeners,
             writing: None,
+            recorder: None,
+            reload: None,
+            reloader: None,
             supervisor: Supervisor::default(),
         }
     }
@@ -94,17 +106,32 @@ impl Daemon {
         restore_changes(&self.board, stored.environment_changes(None).await?);
         info!(file = %history.file().display(), "history open");
         self.served.show_history(Arc::clone(&health));
+        let storage = history.file().with_file_name("");
         let (recorder, writing) = Recorder::start(history, retention, health);
-        self.prober = self.prober.recording(recorder, stored);
+        self.recorder = Some(recorder.clone());
+        self.prober = self.prober.recording(recorder, storage);
         self.writing = Some(writing);
         Ok(self)
     }
 
-    /// The same daemon, which lets whoever can reach it intervene in what it judges.
+    /// The same daemon, which follows its configuration while it runs.
+    #[must_use]
+    pub fn following(mut self, reload: Reload) -> Self {
+        let (reloader, requests) = reloader();
+        self.reload = Some((reload, requests));
+        self.reloader = Some(reloader);
+        self
+    }
+
+    /// The same daemon, which lets whoever can reach it intervene in what it judges, and have its configuration read
+    /// anew.
     #[must_use]
     pub fn allowing_lifecycle(mut self) -> Self {
         let (lifecycle, orders) = lifecycle();
         self.served.allow_lifecycle(lifecycle);
+        if let Some(reloader) = self.reloader.clone() {
+            self.served.allow_reload(reloader);
+        }
         self.prober = self.prober.obeying(orders);
         self
     }
@@ -121,15 +148,22 @@ impl Daemon {
     /// When a listener fails for good.
     pub async fn run(self, stop: CancellationToken) -> io::Result<()> {
         let Self {
-            prober,
+            mut prober,
             served,
             vitals,
             listeners,
             writing,
+            recorder,
+            reload,
+            reloader: _reloader,
             supervisor,
             shutdown_grace,
-            ..
+            board: _,
         } = self;
+        let (plans, next_plans) = mpsc::channel(1);
+        if reload.is_some() {
+            prober = prober.following(next_plans);
+        }
         let probed = CancellationToken::new();
         let mut serving = tokio::spawn(server::serve(
             listeners,
@@ -145,7 +179,23 @@ impl Daemon {
                 served.mark_ready(false);
                 supervisor.stopping(shutdown_grace.saturating_add(LAST_RUNS + LAST_ANSWERS));
             };
-            tokio::join!(prober.run(stop.clone()), vitals.watch(&stop), until_stop);
+            let felt = Felt {
+                plans,
+                served: &served,
+                recorder,
+                supervisor: &supervisor,
+            };
+            let following = async {
+                if let Some((reload, requests)) = reload {
+                    reload.follow(requests, felt, stop.clone()).await;
+                }
+            };
+            tokio::join!(
+                prober.run(stop.clone()),
+                vitals.watch(&stop),
+                following,
+                until_stop
+            );
             if let Some(writing) = writing {
                 writing.finish(LAST_RUNS).await;
             }

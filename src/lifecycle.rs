@@ -87,6 +87,35 @@ pub enum Refusal {
     Stopping,
 }
 
+/// Where the configuration is asked to be read anew. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Reloader(mpsc::Sender<ReloadAnswer>);
+
+/// Where it is read.
+pub type ReloadRequests = mpsc::Receiver<ReloadAnswer>;
+
+/// Where the outcome goes: what is wrong with the configuration, if it cannot be used.
+pub type ReloadAnswer = oneshot::Sender<Result<(), String>>;
+
+/// Both ends of what asks for another configuration.
+pub fn reloader() -> (Reloader, ReloadRequests) {
+    let (sender, requests) = mpsc::channel(WAITING);
+    (Reloader(sender), requests)
+}
+
+impl Reloader {
+    /// Asks for the configuration to be read anew, and waits until it holds.
+    ///
+    /// # Errors
+    /// What is wrong with it; then nothing has changed.
+    pub async fn reload(&self) -> Result<(), String> {
+        let stopping = || Refusal::Stopping.to_string();
+        let (answer, answered) = oneshot::channel();
+        self.0.send(answer).await.map_err(|_| stopping())?;
+        answered.await.unwrap_or_else(|_| Err(stopping()))
+    }
+}
+
 /// Both ends.
 pub fn lifecycle() -> (Lifecycle, Orders) {
     let (sender, orders) = mpsc::channel(WAITING);

@@ -8,9 +8,12 @@
 mod judging;
 mod log;
 mod orders;
+mod plan;
+mod replan;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,79 +26,34 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use self::judging::{Bench, Replayed};
-use crate::agenda::{Agenda, DeferredReason, Entry, Event, ProbeKey, SkippedReason, Spent};
-use crate::board::{Board, DeploymentStatus, ProbeStatus, Snapshot};
-use crate::budget::Budget;
+use self::judging::{Bench, Replayed, Unread};
+pub use self::plan::{NextPlan, Plan, PlannedProbe, RemovedRuns};
+use crate::agenda::{Agenda, DeferredReason, Event, ProbeKey, SkippedReason, Spent};
+use crate::board::{Board, DeploymentStatus};
 use crate::condition::Condition;
 use crate::deployment::Deployment;
 use crate::environment::{FieldChange, Generation};
 use crate::guard::Hold;
-use crate::history::{self, EnvironmentChange, Reader, Recorder};
+use crate::history::{self, EnvironmentChange, Recorder};
 use crate::lifecycle::Orders;
 use crate::measure::Measure;
 use crate::measurement::Run;
 use crate::report::{EnvironmentJson, FieldChangeJson, RunJson};
 use crate::runner::{Attempt, RunError, measure};
-use crate::schedule::Schedule;
 use crate::statistics::{Summary, summarize};
 use crate::supervisor::{Supervisor, Watchdog};
-use crate::totals::HistogramBounds;
 use crate::verdict::Edge;
-use crate::workload::Workload;
 
 /// The longest sleep between two looks at the wall clock, so that a clock that was set, or a machine that
 /// slept, is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 
-/// A workload that is replayed against a deployment on a schedule.
-#[derive(Clone, Debug)]
-pub struct PlannedProbe {
-    /// Whom to probe.
-    pub deployment: Arc<Deployment>,
-    /// With what.
-    pub workload: Arc<Workload>,
-    /// When.
-    pub schedule: Schedule,
-}
-
-/// All that there is to do.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The probes of a deployment stand next to each other.
-    pub probes: Vec<PlannedProbe>,
-    /// Bursts in flight at once in the whole process.
-    pub max_concurrent_runs: usize,
-    /// What probing all deployments together may cost.
-    pub budget: Budget,
-    /// After how many intervals without a newer run results are withdrawn.
-    pub stale_after: u32,
-    /// How long the runs in flight may go on after the word to stop.
-    pub shutdown_grace: Duration,
-    /// Of the request histograms.
-    pub histogram_bounds: HistogramBounds,
-}
-
-impl Plan {
-    /// The board on which nothing has happened yet.
-    pub fn board(&self) -> Board {
-        let status = |probe: &PlannedProbe| {
-            Arc::new(ProbeStatus::new(
-                Arc::clone(&probe.deployment),
-                Arc::clone(&probe.workload),
-                &self.histogram_bounds,
-            ))
-        };
-        Board::new(Snapshot {
-            stale_after: self.stale_after,
-            probes: self.probes.iter().map(status).collect(),
-            deployments: BTreeMap::new(),
-        })
-    }
-}
+/// Which probe something is about, whatever its place is meanwhile: plans change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Ticket(u64);
 
 /// What a run came to, and whose it was.
-type Ended = (ProbeKey, Result<Finished, RunError>);
+type Ended = (Ticket, Result<Finished, RunError>);
 
 /// A run that has ended, and is in the history if there is one.
 struct Finished {
@@ -110,13 +68,23 @@ pub struct Prober {
     plan: Plan,
     board: Arc<Board>,
     agenda: Agenda,
+    /// Of the probes in the order of the plan, and of those behind them that are in no plan any more and still run.
+    tickets: Vec<Ticket>,
+    /// How many tickets and seats there were.
+    issued: u64,
     running: JoinSet<Ended>,
+    /// Cuts one run each.
+    cuts: BTreeMap<Ticket, CancellationToken>,
     /// Where runs are stored before they are published.
     recorder: Option<Recorder>,
-    /// What was stored before, until it is being read.
-    stored: Option<Reader>,
+    /// The directory of the history, for what was stored before.
+    storage: Option<PathBuf>,
     /// The judges of each probe.
     benches: Vec<Bench>,
+    /// Where judges report that have read the history.
+    seated: (mpsc::Sender<Replayed>, mpsc::Receiver<Replayed>),
+    /// What takes the place of the plan.
+    plans: Option<mpsc::Receiver<NextPlan>>,
     /// What it is told to do while it runs.
     orders: Option<Orders>,
     /// Fed by every turn of the loop.
@@ -128,40 +96,46 @@ pub struct Prober {
 impl Prober {
     /// A prober of `plan` that publishes on its `board`.
     pub fn new(plan: Plan, board: Arc<Board>) -> Self {
-        let entry = |probe: &PlannedProbe| Entry {
-            deployment: probe.deployment.name.clone(),
-            lane: probe.deployment.lane.clone(),
-            light: probe.workload.is_light(),
-            schedule: probe.schedule.clone(),
-            budget: probe.deployment.budget,
-            tokens: probe.workload.most_tokens(),
-        };
         let agenda = Agenda::new(
-            plan.probes.iter().map(entry).collect(),
+            plan.probes.iter().map(PlannedProbe::entry).collect(),
             plan.max_concurrent_runs,
             plan.budget,
             now(),
         );
+        let issued = plan.probes.len() as u64;
         Self {
             plan,
             board,
             agenda,
+            tickets: (0..issued).map(Ticket).collect(),
+            issued,
             running: JoinSet::new(),
+            cuts: BTreeMap::new(),
             recorder: None,
-            stored: None,
+            storage: None,
             benches: Vec::new(),
+            seated: mpsc::channel(1),
+            plans: None,
             orders: None,
             watchdog: Supervisor::default().watchdog(),
             cut: CancellationToken::new(),
         }
     }
 
-    /// The same prober, which stores every finished run before it publishes it, and judges those that `stored`
-    /// has of before.
-    pub fn recording(self, recorder: Recorder, stored: Reader) -> Self {
+    /// The same prober, which stores every finished run before it publishes it, and judges those that the history in
+    /// the directory `storage` has of before.
+    pub fn recording(self, recorder: Recorder, storage: PathBuf) -> Self {
         Self {
             recorder: Some(recorder),
-            stored: Some(stored),
+            storage: Some(storage),
+            ..self
+        }
+    }
+
+    /// The same prober, which goes over to whatever plan comes.
+    pub fn following(self, plans: mpsc::Receiver<NextPlan>) -> Self {
+        Self {
+            plans: Some(plans),
             ..self
         }
     }
@@ -182,7 +156,7 @@ impl Prober {
     /// Probes until `stop`, then lets the runs in flight end within the grace period.
     pub async fn run(mut self, stop: CancellationToken) {
         self.publish_schedule();
-        let mut replayed = self.seat_judges();
+        self.seat_judges();
         while !stop.is_cancelled() {
             for event in self.agenda.poll(now()) {
                 self.take(event);
@@ -192,30 +166,69 @@ impl Prober {
             tokio::select! {
                 () = stop.cancelled() => {}
                 Some(Ok(ended)) = self.running.join_next() => self.ended(ended),
-                Some(judges) = replayed.recv() => self.sit(judges),
+                Some(judges) = self.seated.1.recv() => self.sit(judges),
                 Some(order) = orders::next(&mut self.orders) => self.obey(order),
+                Some(next) = orders::next(&mut self.plans) => self.replan(next),
                 () = sleep(pause) => {}
             }
         }
         self.drain().await;
     }
 
-    /// Lets the judges of every probe read its history, in the background.
-    fn seat_judges(&mut self) -> mpsc::Receiver<Replayed> {
-        let has_history = self.stored.is_some();
-        let bench = |planned| Bench::of(planned, has_history);
-        self.benches = self.plan.probes.iter().map(bench).collect();
-        let (done, replayed) = mpsc::channel(1);
-        if let Some(stored) = self.stored.take() {
-            tokio::spawn(judging::replay(stored, self.plan.probes.clone(), done));
+    /// Seats judges for every probe.
+    fn seat_judges(&mut self) {
+        let mut unread = Vec::new();
+        for probe in self.plan.probes.clone() {
+            let bench = self.seat(&probe, &mut unread);
+            self.benches.push(bench);
         }
-        replayed
+        self.read_history(unread);
+    }
+
+    /// Seats judges for a probe, who read its history first if there is one: then that is noted in `unread`.
+    fn seat(&mut self, probe: &PlannedProbe, unread: &mut Vec<Unread>) -> Bench {
+        if probe.workload.is_light() {
+            return Bench::Empty;
+        }
+        if self.storage.is_none() {
+            return Bench::sitting(&probe.deployment.tolerances);
+        }
+        let Ticket(seat) = self.new_ticket();
+        unread.push(Unread {
+            seat,
+            series: probe.series(),
+            tolerances: probe.deployment.tolerances.clone(),
+        });
+        Bench::replaying(seat)
+    }
+
+    /// Lets judges read, in the background.
+    fn read_history(&self, unread: Vec<Unread>) {
+        if let Some(storage) = self.storage.clone().filter(|_| !unread.is_empty()) {
+            tokio::spawn(judging::replay(storage, unread, self.seated.0.clone()));
+        }
     }
 
     fn sit(&mut self, replayed: Replayed) {
-        let probe = replayed.probe;
-        let edges = self.benches[probe].sit(replayed);
-        self.publish_opinion(probe, &edges);
+        let seat = replayed.seat;
+        // Another plan may have unseated them meanwhile.
+        if let Some(probe) = self.benches.iter().position(|bench| bench.awaits(seat)) {
+            let edges = self.benches[probe].sit(replayed);
+            self.publish_opinion(probe, &edges);
+        }
+    }
+
+    fn new_ticket(&mut self) -> Ticket {
+        let ticket = Ticket(self.issued);
+        self.issued += 1;
+        ticket
+    }
+
+    /// Cuts the run of a probe, if there is one.
+    fn cut_run(&self, ticket: Ticket) {
+        if let Some(cut) = self.cuts.get(&ticket) {
+            cut.cancel();
+        }
     }
 
     /// Publishes what the judges of a probe say now, and logs the verdicts that begin.
@@ -284,7 +297,9 @@ impl Prober {
                 Arc::clone(&planned.workload),
             )
         };
-        let measuring = measure(attempt, Arc::default(), self.cut.clone());
+        let (ticket, cut) = (self.tickets[probe.0], self.cut.child_token());
+        self.cuts.insert(ticket, cut.clone());
+        let measuring = measure(attempt, Arc::default(), cut);
         let (planned, recorder) = (planned.clone(), self.recorder.clone());
         let generation = known.and_then(|known| known.generation.clone());
         let measuring = async move {
@@ -316,7 +331,7 @@ impl Prober {
             // A panic is this run's outcome and no one else's.
             let outcome = AssertUnwindSafe(measuring).catch_unwind().await;
             (
-                probe,
+                ticket,
                 outcome.unwrap_or_else(|_| Err(RunError::Thread("it panicked".to_owned()))),
             )
         });
@@ -326,7 +341,18 @@ impl Prober {
         });
     }
 
-    fn ended(&mut self, (probe, outcome): Ended) {
+    fn ended(&mut self, (ticket, outcome): Ended) {
+        self.cuts.remove(&ticket);
+        let Some(place) = self.tickets.iter().position(|one| *one == ticket) else {
+            return;
+        };
+        let probe = ProbeKey(place);
+        if place >= self.plan.probes.len() {
+            // It is in no plan any more. Its run, if it came to one, is in the history.
+            self.agenda.finished(probe, None, now());
+            info!("the last run of a probe that is no more configured has ended");
+            return;
+        }
         if let Err(RunError::Held(hold)) = outcome {
             self.held(probe, hold);
             return;

@@ -7,6 +7,7 @@
 //! | `/config` | the running configuration, secrets masked |
 //! | `/-/healthy` | 200 while the process serves |
 //! | `/api/v1/…` | the deployments in JSON, and what can be said of their verdicts |
+//! | `/-/reload` | POST: read the configuration anew |
 //! | `/-/ready` | 200 once the history is open and the schedule runs, 503 before and during a shutdown |
 
 mod api;
@@ -17,11 +18,12 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -32,7 +34,7 @@ use self::metrics::Exposition;
 pub use self::status_page::last_run_in_words;
 use crate::board::Board;
 use crate::history::Health;
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, Reloader};
 use crate::vitals::Vitals;
 
 /// What the handlers share.
@@ -40,9 +42,10 @@ use crate::vitals::Vitals;
 pub struct Served {
     board: Arc<Board>,
     exposition: Exposition,
-    configuration: String,
+    configuration: ArcSwap<String>,
     ready: AtomicBool,
     lifecycle: OnceLock<Lifecycle>,
+    reloader: OnceLock<Reloader>,
 }
 
 impl Served {
@@ -57,9 +60,10 @@ impl Served {
         Self {
             board,
             exposition,
-            configuration,
+            configuration: ArcSwap::from_pointee(configuration),
             ready: AtomicBool::new(false),
             lifecycle: OnceLock::new(),
+            reloader: OnceLock::new(),
         }
     }
 
@@ -72,6 +76,22 @@ impl Served {
     /// Shows how the history is, too. To be said once, before it is served.
     pub fn show_history(&self, health: Arc<Health>) {
         self.exposition.show_history(health);
+    }
+
+    /// Lets whoever can reach the server have the configuration read anew. To be said once, before it is served.
+    pub fn allow_reload(&self, reloader: Reloader) {
+        let _ = self.reloader.set(reloader);
+    }
+
+    /// Shows another configuration, which holds since `at`.
+    pub fn reloaded(&self, configuration: String, at: Timestamp) {
+        self.configuration.store(Arc::new(configuration));
+        self.exposition.reloaded(at);
+    }
+
+    /// Shows that another configuration could not be used.
+    pub fn reload_failed(&self) {
+        self.exposition.reload_failed();
     }
 
     /// Whether the schedule runs, for `/-/ready`.
@@ -113,6 +133,7 @@ pub fn router(served: Arc<Served>) -> Router {
         .route("/config", get(configuration))
         .route("/-/healthy", get(|| async { "vllm-prober is healthy.\n" }))
         .route("/-/ready", get(ready))
+        .route("/-/reload", post(reload))
         .nest("/api/v1", api::router())
         .layer(CompressionLayer::new())
         .with_state(served)
@@ -141,7 +162,25 @@ async fn configuration(State(served): State<Arc<Served>>) -> Response {
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (headers, served.configuration.clone()).into_response()
+    (headers, String::clone(&served.configuration.load())).into_response()
+}
+
+async fn reload(State(served): State<Arc<Served>>) -> (StatusCode, String) {
+    let Some(reloader) = served.reloader.get() else {
+        let told =
+            "the lifecycle API is not enabled; start the daemon with --web.enable-lifecycle\n";
+        return (StatusCode::FORBIDDEN, told.to_owned());
+    };
+    match reloader.reload().await {
+        Ok(()) => (
+            StatusCode::OK,
+            "The configuration was read anew.\n".to_owned(),
+        ),
+        Err(mistakes) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("the configuration cannot be used, and nothing has changed:\n{mistakes}\n"),
+        ),
+    }
 }
 
 async fn ready(State(served): State<Arc<Served>>) -> (StatusCode, &'static str) {

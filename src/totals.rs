@@ -133,6 +133,11 @@ impl Totals {
         }
     }
 
+    /// Begins the histograms anew with other bounds; all else goes on.
+    pub fn rebin(&mut self, bounds: &HistogramBounds) {
+        self.histograms = Self::new(bounds).histograms;
+    }
+
     /// Adds a finished run.
     pub fn add_run(&mut self, run: &Run, summary: &Summary) {
         self.runs += 1;

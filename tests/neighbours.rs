@@ -17,7 +17,7 @@ use vllm_prober::board::{Board, Outcome};
 use vllm_prober::deployment::{Deployment, Endpoint, MetricsSource};
 use vllm_prober::guard::Guards;
 use vllm_prober::measurement::{FailureReason, RunId};
-use vllm_prober::prober::{Plan, PlannedProbe, Prober};
+use vllm_prober::prober::{Plan, PlannedProbe, Prober, RemovedRuns};
 use vllm_prober::schedule::{Cadence, Schedule};
 use vllm_prober::simulator::{Change, Fault, Profile, Settings, Simulator};
 use vllm_prober::statistics::{InvalidReason, Summary};
@@ -304,6 +304,7 @@ fn plan(simulators: &[Simulator; 2]) -> Plan {
         }
     };
     Plan {
+        removed_runs: RemovedRuns::default(),
         probes: vec![
             // What its page says shall keep no run from it.
             probe(FAULTY, impatient, MetricsSource::Off),

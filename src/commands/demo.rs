@@ -23,7 +23,7 @@ use crate::budget::Budget;
 use crate::daemon::Daemon;
 use crate::deployment::{Deployment, Endpoint, EnvironmentSources};
 use crate::environment::EnvironmentField;
-use crate::prober::{Plan, PlannedProbe};
+use crate::prober::{Plan, PlannedProbe, RemovedRuns};
 use crate::schedule::{Cadence, Schedule};
 use crate::server::last_run_in_words;
 use crate::simulator::{Change, Profile, Settings, Simulator};
@@ -177,6 +177,7 @@ fn plan(simulators: &[(String, Simulator)]) -> Plan {
         budget: Budget::default(),
         stale_after: 3,
         shutdown_grace: Duration::ZERO,
+        removed_runs: RemovedRuns::default(),
         histogram_bounds: None,
     }
 }

@@ -1,11 +1,13 @@
 //! `serve`: the daemon, from a configuration file to the last answer.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
+use jiff::SignedDuration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -13,7 +15,7 @@ use tracing::{error, info, warn};
 use super::logging::LogArgs;
 use super::signal;
 use crate::config::{Config, Global};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Loaded, Reload};
 use crate::history::History;
 use crate::prober::{Plan, PlannedProbe};
 use crate::supervisor::Supervisor;
@@ -32,6 +34,14 @@ pub struct ServeArgs {
         value_name = "FILE"
     )]
     config_file: PathBuf,
+    /// How often the configuration's files are looked at for a change, as 10s or 5m; 0s for never
+    #[arg(
+        long = "config.watch-interval",
+        default_value = "10s",
+        value_name = "DURATION",
+        value_parser = interval
+    )]
+    watch_interval: Duration,
     /// Where to listen, as host:port or :port; may be given several times
     #[arg(
         long = "web.listen-address",
@@ -53,21 +63,24 @@ pub struct ServeArgs {
     log: LogArgs,
 }
 
+fn interval(text: &str) -> Result<Duration, String> {
+    let span = text.parse::<SignedDuration>().ok();
+    span.and_then(|span| Duration::try_from(span).ok())
+        .ok_or_else(|| "write a duration as 10s or 5m".to_owned())
+}
+
 /// Probes and serves until SIGTERM or SIGINT.
 pub async fn run(args: ServeArgs) -> ExitCode {
     args.log.start();
     // The handlers stand before anything is announced, so that no signal is lost.
     let stop = signal::stop_token();
-    let config = match Config::load(&args.config_file) {
+    let config = match load(&args.config_file) {
         Ok(config) => config,
         Err(mistakes) => {
             eprintln!("{mistakes}");
             return ExitCode::FAILURE;
         }
     };
-    for warning in &config.warnings {
-        warn!(file = %args.config_file.display(), line = warning.line(), mend = warning.mend(), "{}", warning.message());
-    }
     match serve(&args, config, stop).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -90,10 +103,22 @@ async fn serve(args: &ServeArgs, config: Config, stop: CancellationToken) -> Res
     }
     let storage = |error| format!("--storage.path {}: {error}", args.storage_path.display());
     let history = History::open(&args.storage_path).await.map_err(storage)?;
-    let (text, retention) = (config.text.clone(), config.global.retention);
+    let Loaded {
+        plan,
+        text,
+        retention,
+        files,
+    } = loaded(config);
+    let file = args.config_file.clone();
+    let reload = Reload {
+        load: Arc::new(move || load(&file).map(loaded)),
+        files,
+        watch: Some(args.watch_interval).filter(|interval| !interval.is_zero()),
+    };
     let supervisor =
         Supervisor::from_environment().map_err(|error| format!("NOTIFY_SOCKET: {error}"))?;
-    let mut daemon = Daemon::new(plan(config), text, listeners)
+    let mut daemon = Daemon::new(plan, text, listeners)
+        .following(reload)
         .supervised(supervisor)
         .keeping(history, retention)
         .await
@@ -105,6 +130,24 @@ async fn serve(args: &ServeArgs, config: Config, stop: CancellationToken) -> Res
         .run(stop)
         .await
         .map_err(|error| format!("the server failed: {error}"))
+}
+
+/// Reads the configuration, and logs its warnings.
+fn load(file: &Path) -> Result<Config, String> {
+    let config = Config::load(file).map_err(|mistakes| mistakes.to_string())?;
+    for warning in &config.warnings {
+        warn!(file = %file.display(), line = warning.line(), mend = warning.mend(), "{}", warning.message());
+    }
+    Ok(config)
+}
+
+fn loaded(config: Config) -> Loaded {
+    Loaded {
+        text: config.text.clone(),
+        retention: config.global.retention,
+        files: config.files.clone(),
+        plan: plan(config),
+    }
 }
 
 /// What the configuration asks for.
@@ -128,6 +171,7 @@ fn plan(config: Config) -> Plan {
         budget: global.budget,
         stale_after: global.stale_after,
         shutdown_grace: global.shutdown_grace,
+        removed_runs: global.removed_runs,
         histogram_bounds: histogram_bounds(global),
     }
 }

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use std::path::Path;
+
 use super::document::{Kind, Node, Scalar, Value};
 use super::finding::Severity;
 use super::likeness::unknown;
@@ -53,6 +55,11 @@ impl<'a> Field<'a> {
     }
 
     /// Whether there is nothing in it.
+    /// Notes that the configuration is also what is in `file`.
+    pub(super) fn is_also_in(&self, file: &Path) {
+        self.notes.read_too(file);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         match &self.node.value {
             Value::Null => true,

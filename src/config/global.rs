@@ -16,12 +16,14 @@ use crate::budget::Budget;
 use crate::guard::Guards;
 use crate::history::Retention;
 use crate::measure::Tolerances;
+use crate::prober::RemovedRuns;
 use crate::schedule::Blackout;
 
 pub(super) const FIELDS: &[&str] = &[
     "max_concurrent_runs",
     "stale_after",
     "shutdown_grace",
+    "removed_runs",
     "timezone",
     "blackouts",
     "guards",
@@ -46,6 +48,8 @@ pub struct Global {
     pub stale_after: u32,
     /// How long a shutdown waits for the runs in flight.
     pub shutdown_grace: Duration,
+    /// What becomes of runs in flight whose deployment or workload a reload takes away.
+    pub removed_runs: RemovedRuns,
     /// What probing all deployments together may cost.
     pub budget: Budget,
     /// How long the history keeps what is in it.
@@ -73,6 +77,7 @@ impl Default for Global {
             max_concurrent_runs: NonZero::<usize>::MIN,
             stale_after: 3,
             shutdown_grace: Duration::from_secs(30),
+            removed_runs: RemovedRuns::default(),
             budget: Budget::default(),
             retention: Retention::default(),
             request_histograms: true,
@@ -150,6 +155,14 @@ pub(super) fn read_global<'a>(field: &Field<'a>) -> ReadGlobal<'a> {
         .and_then(|field| field.parsed(values::duration))
     {
         global.shutdown_grace = grace;
+    }
+    if let Some(removed) = section.get("removed_runs").and_then(|field| {
+        field.choice(&[
+            ("finish", RemovedRuns::Finish),
+            ("cancel", RemovedRuns::Cancel),
+        ])
+    }) {
+        global.removed_runs = removed;
     }
     if let Some(wanted) = section
         .get("request_histograms")

@@ -1,6 +1,8 @@
 //! Collects what is wrong with a configuration while its reading goes on.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use super::document::Place;
 use super::finding::{Finding, Severity};
@@ -11,6 +13,7 @@ pub(super) struct Notes<'a> {
     source: &'a Source,
     findings: RefCell<Vec<Finding>>,
     hidden: RefCell<Vec<Place>>,
+    files: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl<'a> Notes<'a> {
@@ -19,6 +22,7 @@ impl<'a> Notes<'a> {
             source,
             findings: RefCell::default(),
             hidden: RefCell::default(),
+            files: RefCell::default(),
         }
     }
 
@@ -41,6 +45,16 @@ impl<'a> Notes<'a> {
     /// Keeps what stands at `place`, and to the end of its line, out of every excerpt.
     pub(super) fn hide(&self, place: Place) {
         self.hidden.borrow_mut().push(place);
+    }
+
+    /// Notes that the configuration is also what is in `file`.
+    pub(super) fn read_too(&self, file: &Path) {
+        self.files.borrow_mut().insert(file.to_owned());
+    }
+
+    /// The files that the configuration is, too.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        self.files.borrow().iter().cloned().collect()
     }
 
     /// All findings in the order of the file. What an alias repeats is told once.

@@ -180,6 +180,7 @@ fn read_prompt(section: &Section<'_>, directory: &Path) -> Option<String> {
             return not_blank(text, "the prompt");
         }
         let file = directory.join(text);
+        field.is_also_in(&file);
         let prompt = read_text(&file, PROMPT_BYTES)?;
         not_blank(
             without_last_newline(&prompt),

@@ -75,6 +75,7 @@ struct Shared {
     /// Something has been put into the queue.
     wake: Notify,
     health: Arc<Health>,
+    retention: Mutex<Retention>,
 }
 
 #[derive(Debug, Default)]
@@ -127,11 +128,11 @@ impl Recorder {
             queue: Mutex::default(),
             wake: Notify::new(),
             health,
+            retention: Mutex::new(retention),
         });
         let stop = CancellationToken::new();
         let worker = Worker {
             history,
-            retention,
             shared: Arc::clone(&shared),
             stop: stop.clone(),
         };
@@ -154,6 +155,11 @@ impl Recorder {
             Err(error) => return self.shared.give_up(&id, &error.to_string()),
         };
         self.store(Item::Run(Box::new(entry))).await;
+    }
+
+    /// Keeps what is stored for so long from now on.
+    pub fn retain(&self, retention: Retention) {
+        *self.shared.retention() = retention;
     }
 
     /// Queues `event`, which is stored whether that is waited for or not, and gives what says whether it is on the
@@ -197,6 +203,12 @@ impl Writing {
 }
 
 impl Shared {
+    fn retention(&self) -> MutexGuard<'_, Retention> {
+        self.retention
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -278,7 +290,6 @@ impl Shared {
 /// What the task does: write what waits, and now and then take away what is too old.
 struct Worker {
     history: History,
-    retention: Retention,
     shared: Arc<Shared>,
     stop: CancellationToken,
 }
@@ -358,7 +369,7 @@ impl Worker {
         )]
         let now = Timestamp::now();
         let before = |age: Duration| now.checked_sub(age).unwrap_or(Timestamp::MIN);
-        let Retention { runs, requests } = self.retention;
+        let Retention { runs, requests } = *self.shared.retention();
         match self
             .history
             .prune(before(runs), before(requests), PRUNE_BATCH)

@@ -2,6 +2,7 @@
 //! verdicts are opinions about stored runs, and come out the same whenever they are made again. What people said of
 //! them is stored too, and is said again where it was said.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -9,11 +10,10 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use super::PlannedProbe;
 use crate::history::{HistoryError, Reader, Series, SeriesPoint, StoredIntervention, judge_again};
 use crate::judges::{Intervention, JudgedFigures, Judges};
 use crate::lifecycle::Refusal;
-use crate::measure::Measure;
+use crate::measure::{Measure, Tolerances};
 use crate::measurement::RunId;
 use crate::statistics::{InvalidReason, Summary};
 use crate::verdict::Edge;
@@ -27,7 +27,11 @@ pub(super) enum Bench {
     /// A light probe is not judged.
     Empty,
     /// The history is being read; meanwhile runs wait.
-    Replaying(Vec<Judged>),
+    Replaying {
+        /// Which judges are awaited.
+        seat: u64,
+        waiting: Vec<Judged>,
+    },
     /// Every run so far was judged.
     Sitting {
         judges: Box<Judges>,
@@ -36,34 +40,52 @@ pub(super) enum Bench {
     },
 }
 
+/// Judges who have yet to read the history.
+#[derive(Debug)]
+pub(super) struct Unread {
+    /// Where they are to sit.
+    pub(super) seat: u64,
+    pub(super) series: Series,
+    pub(super) tolerances: Tolerances,
+}
+
 /// The judges of a probe, after the runs of the history.
 #[derive(Debug)]
 pub(super) struct Replayed {
-    /// Whose.
-    pub(super) probe: usize,
+    /// Where they are to sit.
+    pub(super) seat: u64,
     judges: Judges,
     /// The last run that they know, and its end; absent without any.
     last: Option<(RunId, Timestamp)>,
 }
 
 impl Bench {
-    /// For a probe whose history is read first, if there is one.
-    pub(super) fn of(planned: &PlannedProbe, has_history: bool) -> Self {
-        match (planned.workload.is_light(), has_history) {
-            (true, _) => Self::Empty,
-            (false, true) => Self::Replaying(Vec::new()),
-            (false, false) => Self::Sitting {
-                judges: Box::new(Judges::new(&planned.deployment.tolerances)),
-                last: None,
-            },
+    /// Judges who know of no run.
+    pub(super) fn sitting(tolerances: &Tolerances) -> Self {
+        Self::Sitting {
+            judges: Box::new(Judges::new(tolerances)),
+            last: None,
         }
+    }
+
+    /// Awaits the judges of that seat, who read the history.
+    pub(super) fn replaying(seat: u64) -> Self {
+        Self::Replaying {
+            seat,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Whether the judges of that seat are awaited.
+    pub(super) fn awaits(&self, seat: u64) -> bool {
+        matches!(self, Self::Replaying { seat: own, .. } if *own == seat)
     }
 
     /// Judges a run that has just ended.
     pub(super) fn take(&mut self, id: RunId, run: JudgedFigures) -> Vec<(Measure, Edge)> {
         match self {
             Self::Empty => Vec::new(),
-            Self::Replaying(waiting) => {
+            Self::Replaying { waiting, .. } => {
                 waiting.push((id, run));
                 Vec::new()
             }
@@ -82,7 +104,7 @@ impl Bench {
         } = replayed;
         let (mut last, until) = last.unzip();
         let mut edges = Vec::new();
-        if let Self::Replaying(waiting) = self {
+        if let Self::Replaying { waiting, .. } = self {
             for (id, run) in waiting.drain(..) {
                 if until.is_none_or(|until| run.ended_at > until) {
                     edges.extend(judges.feed(&run));
@@ -104,7 +126,7 @@ impl Bench {
     ) -> Result<(Vec<Measure>, Option<RunId>), Refusal> {
         match self {
             Self::Empty => Err(Refusal::NotJudged),
-            Self::Replaying(_) => Err(Refusal::NotYet),
+            Self::Replaying { .. } => Err(Refusal::NotYet),
             Self::Sitting { judges, last } => Ok((judges.intervene(intervention)?, last.clone())),
         }
     }
@@ -113,42 +135,38 @@ impl Bench {
     pub(super) fn judges(&self) -> Option<&Judges> {
         match self {
             Self::Sitting { judges, .. } => Some(judges),
-            Self::Empty | Self::Replaying(_) => None,
+            Self::Empty | Self::Replaying { .. } => None,
         }
     }
 }
 
-/// The runs of a probe that are compared with each other.
-pub(super) fn series(planned: &PlannedProbe) -> Series {
-    Series {
-        deployment: planned.deployment.name.to_string(),
-        workload: planned.workload.name.to_string(),
-        workload_id: planned.workload.id().to_string(),
-    }
-}
-
-/// Lets judges read the history of each probe that is judged, and sends them when they are done.
-pub(super) async fn replay(
-    mut reader: Reader,
-    probes: Vec<PlannedProbe>,
-    done: mpsc::Sender<Replayed>,
-) {
-    for (probe, planned) in probes.into_iter().enumerate() {
-        if planned.workload.is_light() {
-            continue;
-        }
-        let series = series(&planned);
-        let (points, said) = match stored(&mut reader, &series).await {
-            Ok(stored) => stored,
-            Err(error) => {
-                warn!(deployment = series.deployment, workload = series.workload, %error, "the history cannot be read, so the verdicts begin anew");
-                Default::default()
-            }
+/// Lets judges read the history in `storage`, one after another, and sends them when they are done.
+pub(super) async fn replay(storage: PathBuf, unread: Vec<Unread>, done: mpsc::Sender<Replayed>) {
+    let mut reader = Reader::open(&storage).await;
+    for Unread {
+        seat,
+        series,
+        tolerances,
+    } in unread
+    {
+        let read = match &mut reader {
+            Ok(reader) => stored(reader, &series)
+                .await
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
         };
+        let (points, said) = read.unwrap_or_else(|error| {
+            warn!(
+                deployment = series.deployment,
+                workload = series.workload,
+                error,
+                "the history cannot be read, so the verdicts begin anew"
+            );
+            Default::default()
+        });
         // Years of runs take a while to judge.
-        let tolerances = planned.deployment.tolerances.clone();
         let judged = spawn_blocking(move || Replayed {
-            probe,
+            seat,
             last: points
                 .last()
                 .map(|point| (point.id.clone(), point.ended_at)),

@@ -2,19 +2,19 @@
 //!
 //! An intervention takes effect at once, between two runs; its answer waits for the disk, and the loop does not.
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 use uuid::Uuid;
 
-use super::{Prober, judging, log, now};
+use super::{Prober, log, now};
 use crate::history::{Event, Series, StoredIntervention};
 use crate::judges::Intervention;
-use crate::lifecycle::{Intervened, InterventionRequest, Order, Orders, Refusal};
+use crate::lifecycle::{Intervened, InterventionRequest, Order, Refusal};
 use crate::measure::Measure;
 use crate::measurement::RunId;
 
-/// The next order; never, if none are taken or all who could give one have gone.
-pub(super) async fn next(orders: &mut Option<Orders>) -> Option<Order> {
+/// The next order; `None` if none are taken, or all who could give one have gone.
+pub(super) async fn next<T>(orders: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
     orders.as_mut()?.recv().await
 }
 
@@ -57,7 +57,7 @@ impl Prober {
                     let planned = &self.plan.probes[probe];
                     log::intervention(planned, intervention, &measures);
                     done.push(Done {
-                        series: judging::series(planned),
+                        series: planned.series(),
                         measures,
                         after_run,
                     });

@@ -36,6 +36,8 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 pub struct Exposition {
     registry: Registry,
     scrape_duration: Gauge,
+    reload_successful: Gauge,
+    reloaded_at: Gauge,
 }
 
 impl Exposition {
@@ -67,13 +69,13 @@ impl Exposition {
             ],
             1.0,
         );
-        gauge(
+        let reload_successful = gauge(
             "config_last_reload_successful",
             "1 if the last attempt to load the configuration succeeded.",
             &[],
             1.0,
         );
-        gauge(
+        let reloaded_at = gauge(
             "config_last_reload_success_timestamp_seconds",
             "Unix time at which the configuration was last loaded.",
             &[],
@@ -97,7 +99,20 @@ impl Exposition {
         Self {
             registry,
             scrape_duration,
+            reload_successful,
+            reloaded_at,
         }
+    }
+
+    /// Shows when the configuration was read anew.
+    pub fn reloaded(&self, at: Timestamp) {
+        self.reload_successful.set(1.0);
+        self.reloaded_at.set(unix(at));
+    }
+
+    /// Shows that the configuration could not be read anew.
+    pub fn reload_failed(&self) {
+        self.reload_successful.set(0.0);
     }
 
     /// Adds the metrics of the history. To be said once.

@@ -167,7 +167,11 @@ impl Judge {
     /// A new environment begins a new level; a restart with nothing else changed does not.
     fn notice_boundary(&mut self, run: &JudgedRun<'_>) {
         let known = self.fingerprint.as_deref();
-        let changed = known.is_some_and(|known| known != run.fingerprint);
+        // What was not known and is known now, or the other way round, has not changed.
+        let is_told = |known: &&str| !known.is_empty() && !run.fingerprint.is_empty();
+        let changed = known
+            .filter(is_told)
+            .is_some_and(|known| known != run.fingerprint);
         let level = self.clean.of_level(self.level);
         if changed || (run.restarted && known.is_some()) {
             let is_first_since = level.last().is_some_and(|last| last.start == self.start);
@@ -182,7 +186,7 @@ impl Judge {
                 .or_else(|| self.known.take().and_then(KnownChange::again));
             self.level += 1;
         }
-        if changed || known.is_none() {
+        if changed || known.is_none_or(str::is_empty) {
             self.fingerprint = Some(run.fingerprint.to_owned());
         }
     }

@@ -22,6 +22,13 @@ pub(crate) async fn get(url: &str) -> Result<(u16, String), reqwest::Error> {
     Ok((status, response.text().await?))
 }
 
+/// POSTs nothing to `url`.
+pub(crate) async fn post(url: &str) -> Result<(u16, String), reqwest::Error> {
+    let response = client().post(url).send().await?;
+    let status = response.status().as_u16();
+    Ok((status, response.text().await?))
+}
+
 /// Asks the Prometheus at `base_url` for the current value of `query`: labels and value of each series.
 pub(crate) async fn query(base_url: &str, query: &str) -> Vec<(Value, f64)> {
     let mut url: reqwest::Url = format!("{base_url}/api/v1/query").parse().expect("a URL");

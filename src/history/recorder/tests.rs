@@ -204,6 +204,7 @@ async fn of_too_many_that_wait_the_oldest_give_way() {
         queue: Mutex::default(),
         wake: Notify::new(),
         health: Arc::default(),
+        retention: Mutex::default(),
     };
     let large = |n| Entry {
         requests: Some("x".repeat(MOST_WAITING / 4)),
@@ -238,6 +239,7 @@ async fn a_disk_that_hangs_holds_up_one_run_and_no_further_one() {
             queue: Mutex::default(),
             wake: Notify::new(),
             health: Arc::default(),
+            retention: Mutex::default(),
         }),
     };
     let record = async |n: u32| {

@@ -134,6 +134,21 @@ fn before_there_is_enough_nothing_is_shown() {
 }
 
 #[test]
+fn an_environment_that_becomes_known_has_not_changed() {
+    let series = Series::new(Good::High)
+        .environment("")
+        .at(600.0, 30)
+        .environment("a")
+        .at(600.0, 10)
+        .environment("")
+        .at(600.0, 10)
+        .environment("a")
+        .at(600.0, 30);
+    let shown = series.shown();
+    assert_eq!((shown.previous, shown.baseline_runs), (None, 80));
+}
+
+#[test]
 fn a_known_change_is_judged_from_its_fifth_clean_run() {
     let series = Series::new(Good::High)
         .at(600.0, 50)

@@ -1,0 +1,198 @@
+//! Another configuration while the daemon runs: on SIGHUP, when asked over HTTP, and when the files change.
+//!
+//! It is read and checked as a whole before anything follows from it. One that has mistakes changes nothing, and its
+//! mistakes are told in the log, in the answer and by a metric. Files are compared by what is in them, not by their
+//! times: Kubernetes swaps links, and an editor may save without a change.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::history::{Recorder, Retention};
+use crate::lifecycle::ReloadRequests;
+use crate::prober::{NextPlan, Plan};
+use crate::server::Served;
+use crate::supervisor::Supervisor;
+
+/// A configuration that was read, and what it asks for.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What there is to do.
+    pub plan: Plan,
+    /// The text that `/config` shows.
+    pub text: String,
+    /// How long the history keeps what is in it.
+    pub retention: Retention,
+    /// The files that it was read from.
+    pub files: Vec<PathBuf>,
+}
+
+/// Reads the configuration, or says what is wrong with it.
+pub type Load = Arc<dyn Fn() -> Result<Loaded, String> + Send + Sync>;
+
+/// How the configuration is read anew.
+#[derive(Clone)]
+pub struct Reload {
+    /// Reads it.
+    pub load: Load,
+    /// The files that are watched, until others are read.
+    pub files: Vec<PathBuf>,
+    /// How often they are looked at; never if absent.
+    pub watch: Option<Duration>,
+}
+
+/// Where another configuration is felt.
+pub(super) struct Felt<'a> {
+    pub(super) plans: mpsc::Sender<NextPlan>,
+    pub(super) served: &'a Served,
+    pub(super) recorder: Option<Recorder>,
+    pub(super) supervisor: &'a Supervisor,
+}
+
+impl std::fmt::Debug for Reload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            load: _,
+            files,
+            watch,
+        } = self;
+        f.debug_struct("Reload")
+            .field("files", files)
+            .field("watch", watch)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What asks for another look at the configuration.
+enum Cause {
+    Signal,
+    Request(oneshot::Sender<Result<(), String>>),
+    Files,
+}
+
+impl Reload {
+    /// Follows the configuration until `stop`.
+    pub(super) async fn follow(
+        mut self,
+        mut requests: ReloadRequests,
+        felt: Felt<'_>,
+        stop: CancellationToken,
+    ) {
+        // A system that has no such signal, or no more handlers, still has the other two ways.
+        let mut hangup = signal(SignalKind::hangup()).ok();
+        let mut seen = digest(self.files.clone()).await;
+        while !stop.is_cancelled() {
+            let cause = tokio::select! {
+                () = stop.cancelled() => return,
+                () = hung_up(&mut hangup) => Cause::Signal,
+                Some(answer) = requests.recv() => Cause::Request(answer),
+                () = changed(&self, &mut seen) => Cause::Files,
+            };
+            let (before, watched) = (digest(self.files.clone()).await, self.files.clone());
+            let done = self.once(&felt).await;
+            match &done {
+                Ok(()) => info!(by = cause.word(), "configuration read anew"),
+                Err(mistakes) => {
+                    felt.served.reload_failed();
+                    error!(
+                        by = cause.word(),
+                        mistakes, "the configuration cannot be used, and nothing has changed"
+                    );
+                }
+            }
+            // What was refused is not to be told every time; what has changed meanwhile is.
+            seen = if self.files == watched {
+                before
+            } else {
+                digest(self.files.clone()).await
+            };
+            if let Cause::Request(answer) = cause {
+                // Whoever asked may have gone.
+                let _ = answer.send(done);
+            }
+        }
+    }
+
+    async fn once(&mut self, felt: &Felt<'_>) -> Result<(), String> {
+        let load = Arc::clone(&self.load);
+        let loaded = spawn_blocking(move || load()).await;
+        let Loaded {
+            plan,
+            text,
+            retention,
+            files,
+        } = loaded.map_err(|error| error.to_string())??;
+        felt.supervisor.reloading();
+        let (adopted, done) = oneshot::channel();
+        let sent = felt.plans.send(NextPlan { plan, adopted }).await;
+        let stopping = || "the prober is stopping".to_owned();
+        sent.map_err(|_| stopping())?;
+        done.await.map_err(|_| stopping())?;
+        if let Some(recorder) = &felt.recorder {
+            recorder.retain(retention);
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the configuration's age counts from here"
+        )]
+        felt.served.reloaded(text, Timestamp::now());
+        self.files = files;
+        felt.supervisor.ready();
+        Ok(())
+    }
+}
+
+impl Cause {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Signal => "SIGHUP",
+            Self::Request(_) => "request",
+            Self::Files => "change of its files",
+        }
+    }
+}
+
+async fn hung_up(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns once the files hold something else than what was `seen`.
+async fn changed(reload: &Reload, seen: &mut [u8; 32]) {
+    let Some(pause) = reload.watch else {
+        return std::future::pending().await;
+    };
+    loop {
+        sleep(pause).await;
+        let now = digest(reload.files.clone()).await;
+        if now != *seen {
+            *seen = now;
+            return;
+        }
+    }
+}
+
+/// Of what is in the files; one that cannot be read is as if it held nothing.
+async fn digest(files: Vec<PathBuf>) -> [u8; 32] {
+    let read = move || {
+        let mut hash = Sha256::new();
+        for file in files {
+            let bytes = std::fs::read(&file).unwrap_or_default();
+            hash.update(bytes.len().to_le_bytes());
+            hash.update(&bytes);
+        }
+        hash.finalize().into()
+    };
+    spawn_blocking(read).await.unwrap_or_default()
+}
