@@ -27,6 +27,8 @@ pub mod verdict;
 
 pub mod report;
 
+pub mod comparison;
+
 pub mod client;
 pub mod history;
 pub mod simulator;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use vllm_prober::commands::{
-    ack, backtest, baseline, check, demo, health, history, run, serve, shell, simulate,
+    ack, backtest, baseline, check, compare, demo, health, history, run, serve, shell, simulate,
 };
 
 const VERSION: &str = concat!(
@@ -40,6 +40,8 @@ enum Command {
     Ack(ack::AckArgs),
     /// Show what verdicts are compared with, or pin another baseline
     Baseline(baseline::BaselineArgs),
+    /// Show the deployments of a family, or result files, side by side
+    Compare(compare::CompareArgs),
     /// Simulate a vLLM deployment
     Simulate(simulate::SimulateArgs),
     /// Probe three simulated deployments and show what comes of it
@@ -62,6 +64,7 @@ async fn main() -> ExitCode {
         Command::Backtest(args) => backtest::run(args).await,
         Command::Ack(args) => ack::run(args).await,
         Command::Baseline(args) => baseline::run(args).await,
+        Command::Compare(args) => compare::run(args).await,
         Command::Simulate(args) => simulate::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Health(args) => health::run(args).await,

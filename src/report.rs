@@ -3,11 +3,13 @@
 //!
 //! The JSON is also what the history keeps. So it holds all that is shown of a run, and can be read back.
 
+pub mod comparison;
 pub mod csv;
 mod deployment;
 mod environment;
 pub mod foreign;
 mod intervention;
+pub mod lines;
 mod read_back;
 pub mod table;
 pub mod vllm_bench;

@@ -7,12 +7,12 @@ mod export;
 mod import;
 mod show;
 
-use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::printed::print;
 use crate::history::Reader;
 
 /// What the `history` command is told.
@@ -82,14 +82,4 @@ async fn reader(storage: &std::path::Path) -> Result<Reader, String> {
     Reader::open(storage)
         .await
         .map_err(|error| error.to_string())
-}
-
-/// Writes to standard output. One that is closed, as `head` does, has had enough.
-fn print(text: &str) -> Result<(), String> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(format!("standard output: {error}"))
-        }
-        _ => Ok(()),
-    }
 }

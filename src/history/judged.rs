@@ -14,10 +14,7 @@ pub fn judge_again(
     tolerances: &Tolerances,
     mut each: impl FnMut(&SeriesPoint, &[(Measure, Edge)]),
 ) -> Judges {
-    let mut said: Vec<_> = said
-        .iter()
-        .map(|said| (place(said, points), said))
-        .collect();
+    let mut said: Vec<_> = said.iter().map(|said| (said.place(points), said)).collect();
     said.sort_by_key(|(place, _)| *place);
     let mut said = said.into_iter().peekable();
     let mut judges = Judges::new(tolerances);
@@ -31,16 +28,18 @@ pub fn judge_again(
     judges
 }
 
-/// After how many of `points` it was said: by its time only, if the run before it is not there any more.
-fn place(said: &StoredIntervention, points: &[SeriesPoint]) -> usize {
-    let known = said
-        .after_run
-        .as_ref()
-        .and_then(|id| points.iter().rposition(|point| point.id == *id));
-    known.map_or_else(
-        || points.partition_point(|point| point.ended_at <= said.intervention.at),
-        |index| index + 1,
-    )
+impl StoredIntervention {
+    /// After how many of `points` it was said: by its time only, if the run before it is not there any more.
+    pub fn place(&self, points: &[SeriesPoint]) -> usize {
+        let known = self
+            .after_run
+            .as_ref()
+            .and_then(|id| points.iter().rposition(|point| point.id == *id));
+        known.map_or_else(
+            || points.partition_point(|point| point.ended_at <= self.intervention.at),
+            |index| index + 1,
+        )
+    }
 }
 
 impl From<&SeriesPoint> for JudgedFigures {

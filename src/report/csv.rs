@@ -86,7 +86,8 @@ pub fn row(run: &RunJson) -> String {
     line(ones.chain(distributed))
 }
 
-fn line(cells: impl Iterator<Item = String>) -> String {
+/// A line of these cells.
+pub(super) fn line(cells: impl Iterator<Item = String>) -> String {
     let cells: Vec<String> = cells.map(|cell| quoted(&cell).into_owned()).collect();
     cells.join(",") + "\n"
 }

@@ -17,8 +17,8 @@ use super::{Client, EnvironmentJson, Quantiles, RunJson, SCHEMA, Server, TokenUs
 use crate::closed_set::closed_set;
 use crate::workload::DEFINITION_VERSION;
 
-/// Stands for the workload of a run whose prompt is not known.
-const UNKNOWN_WORKLOAD: &str = "unknown";
+/// The workload id of a run whose prompt is not known.
+pub const UNKNOWN_WORKLOAD: &str = "unknown";
 
 /// The share of failed requests up to which a run of another program counts, as it does for ours.
 const MAX_FAILED: f64 = 0.05;

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::print;
 use crate::history::{Entry, History};
 use crate::report::foreign::{self, Told};
+use crate::report::lines;
 
 /// Runs that are stored in one transaction: in between the daemon has its turn.
 const BATCH: usize = 200;
@@ -78,28 +79,12 @@ impl ImportArgs {
 fn read(file: &Path, told: &Told) -> Result<Vec<Entry>, String> {
     let text =
         std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let is_one = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
-    let texts: Vec<(usize, &str)> = if is_one || !is_in_lines(&text) {
-        vec![(1, text.as_str())]
-    } else {
-        let lines = text.lines().enumerate();
-        lines
-            .filter(|(_, line)| !line.trim().is_empty())
-            .map(|(n, line)| (n + 1, line))
-            .collect()
-    };
-    texts
+    lines::runs(&text)
         .into_iter()
         .map(|(line, text)| {
             entry(text, told).map_err(|why| format!("{}:{line}: {why}", file.display()))
         })
         .collect()
-}
-
-/// Whether the first line is a whole value, as it is in JSON Lines.
-fn is_in_lines(text: &str) -> bool {
-    let first = text.lines().find(|line| !line.trim().is_empty());
-    first.is_some_and(|line| serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok())
 }
 
 fn entry(text: &str, told: &Told) -> Result<Entry, String> {

@@ -1,0 +1,312 @@
+//! The deployments of a family with their runs from the history. The configuration knows families and precisions;
+//! the history knows what ran.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{FamilyArgs, Gathered, Subject};
+use crate::comparison::{Contestant, Precision, Replay, SeriesRun, Story, counted};
+use crate::config::Config;
+use crate::environment::{FieldChange, Generation};
+use crate::history::{Reader, Series, SeriesPoint};
+use crate::judges::JudgedFigures;
+use crate::measure::Tolerances;
+use crate::measurement::RunId;
+use crate::report::RunJson;
+
+/// Who is to be compared.
+struct Chosen {
+    title: String,
+    /// In the order in which they were named; absent for everyone whom the history has.
+    deployments: Option<Vec<String>>,
+    /// As they were declared.
+    precisions: BTreeMap<String, String>,
+    /// How much of a change is borne, by deployment, as far as the configuration says so.
+    tolerances: BTreeMap<String, Tolerances>,
+}
+
+/// A series, and the newest of its runs.
+struct Candidate {
+    series: Series,
+    newest: RunJson,
+    ended_at: Timestamp,
+}
+
+impl FamilyArgs {
+    /// Reads the runs of the history.
+    pub(super) async fn from_history(&self) -> Result<Gathered, String> {
+        let chosen = self.choose()?;
+        let told = |error: crate::history::HistoryError| error.to_string();
+        let mut reader = Reader::open(&self.storage_path).await.map_err(told)?;
+        let series = reader.all_series().await.map_err(told)?;
+        let series = self.of_chosen(&chosen, series)?;
+        let workload = self.workload(&mut reader, &series).await?;
+        let mut notes = Vec::new();
+        let deployments: BTreeSet<&str> = series
+            .iter()
+            .map(|series| series.deployment.as_str())
+            .collect();
+        let mut subjects = Vec::new();
+        for deployment in deployments {
+            let own = series
+                .iter()
+                .filter(|series| series.deployment == deployment && series.workload == workload);
+            let mut newest: Option<Candidate> = None;
+            let mut earlier = 0;
+            for series in own {
+                let candidate = newest_of(&mut reader, series).await?;
+                earlier += usize::from(newest.is_some());
+                let ended_at = newest.as_ref().map(|newest| newest.ended_at);
+                if candidate.as_ref().map(|found| found.ended_at) > ended_at {
+                    newest = candidate;
+                }
+            }
+            let Some(Candidate { series, .. }) = newest else {
+                notes.push(format!(
+                    "{deployment} has no runs of the workload {workload}."
+                ));
+                continue;
+            };
+            if earlier > 0 {
+                notes.push(format!(
+                    "{deployment}: the workload {workload} was another one before; runs of that are left out."
+                ));
+            }
+            let precision = chosen.precisions.get(deployment).map(String::as_str);
+            let tolerances = chosen.tolerances.get(deployment).cloned();
+            let tolerances = tolerances.unwrap_or_default();
+            let subject = subject(&mut reader, &series, precision, &tolerances).await?;
+            if subject.story.replay.later > 0 {
+                notes.push(format!(
+                    "{deployment}: the environment has changed, and there are only {} since; the figures are those from before.",
+                    counted(subject.story.replay.later, "clean run")
+                ));
+            }
+            subjects.push(subject);
+        }
+        for missing in chosen.deployments.iter().flatten() {
+            if !series.iter().any(|series| series.deployment == *missing) {
+                notes.push(format!("{missing} has no runs yet."));
+            }
+        }
+        Ok(Gathered {
+            title: chosen.title,
+            workload: Some(workload),
+            subjects,
+            notes,
+        })
+    }
+
+    fn choose(&self) -> Result<Chosen, String> {
+        let config = self.config().map(|path| {
+            let loaded = Config::load(path);
+            loaded.map_err(|mistakes| format!("{}\n{mistakes}", path.display()))
+        });
+        let config = config.transpose()?;
+        let deployments = config.iter().flat_map(|config| &config.deployments);
+        let deployments = deployments.map(|probed| &probed.deployment);
+        let precisions = deployments
+            .clone()
+            .filter_map(|one| Some((one.name.to_string(), one.precision.clone()?)))
+            .collect();
+        let tolerances: BTreeMap<_, _> = deployments
+            .clone()
+            .map(|one| (one.name.to_string(), one.tolerances.clone()))
+            .collect();
+        if !self.deployment.is_empty() {
+            return Ok(Chosen {
+                title: self.deployment.join(", "),
+                deployments: Some(self.deployment.clone()),
+                precisions,
+                tolerances,
+            });
+        }
+        let families: BTreeSet<&str> = deployments
+            .clone()
+            .filter_map(|one| one.family.as_deref())
+            .collect();
+        let known = families.iter().copied().collect::<Vec<_>>().join(", ");
+        let family = match (self.family.as_deref(), self.config()) {
+            (Some(family), None) => {
+                return Err(format!(
+                    "--family {family}: which deployments are of it stands in the configuration; name it with --config.file, or name them with --deployment"
+                ));
+            }
+            (Some(family), Some(path)) if !families.contains(family) => {
+                let has = if known.is_empty() {
+                    "no deployment in it has a `family`".to_owned()
+                } else {
+                    format!("it has {known}")
+                };
+                return Err(format!(
+                    "--family {family}: {} has no such family; {has}",
+                    path.display()
+                ));
+            }
+            (Some(family), Some(_)) => family,
+            (None, Some(path)) if families.len() > 1 => {
+                return Err(format!(
+                    "{} has several families: {known}; pick one with --family",
+                    path.display()
+                ));
+            }
+            (None, _) => match families.first() {
+                Some(family) => family,
+                None => {
+                    return Ok(Chosen {
+                        title: "All deployments".to_owned(),
+                        deployments: None,
+                        precisions,
+                        tolerances,
+                    });
+                }
+            },
+        };
+        let of_family = deployments.filter(|one| one.family.as_deref() == Some(family));
+        Ok(Chosen {
+            title: family.to_owned(),
+            deployments: Some(of_family.map(|one| one.name.to_string()).collect()),
+            precisions,
+            tolerances,
+        })
+    }
+
+    fn of_chosen(&self, chosen: &Chosen, all: Vec<Series>) -> Result<Vec<Series>, String> {
+        let names: BTreeSet<&str> = all.iter().map(|one| one.deployment.as_str()).collect();
+        let known = names.into_iter().collect::<Vec<_>>().join(", ");
+        let is_chosen = |series: &Series| match &chosen.deployments {
+            Some(names) => names.contains(&series.deployment),
+            None => true,
+        };
+        let storage = self.storage_path.display();
+        let found: Vec<Series> = all.iter().filter(|one| is_chosen(one)).cloned().collect();
+        if found.is_empty() {
+            let wanted = chosen.deployments.as_deref().unwrap_or_default().join(", ");
+            return Err(if all.is_empty() {
+                format!(
+                    "--storage.path {storage}: the history has no runs yet; let `serve` measure some, or bring them in with `history import`"
+                )
+            } else {
+                format!(
+                    "--storage.path {storage}: the history has no runs of {wanted}; it has runs of {known}"
+                )
+            });
+        }
+        Ok(found)
+    }
+
+    /// By which workload they are compared.
+    async fn workload(&self, reader: &mut Reader, series: &[Series]) -> Result<String, String> {
+        let names: BTreeSet<&str> = series.iter().map(|one| one.workload.as_str()).collect();
+        let known = names.iter().copied().collect::<Vec<_>>().join(", ");
+        if let Some(wanted) = &self.workload {
+            return names
+                .contains(wanted.as_str())
+                .then(|| wanted.clone())
+                .ok_or_else(|| {
+                    format!(
+                        "--workload {wanted}: the history has no runs of it; it has runs of {known}"
+                    )
+                });
+        }
+        if let [only] = names.iter().collect::<Vec<_>>()[..] {
+            return Ok((*only).to_owned());
+        }
+        let mut heavy = BTreeSet::new();
+        for series in series {
+            let newest = newest_of(reader, series).await?;
+            if newest.is_some_and(|newest| newest.newest.concurrency > 1) {
+                heavy.insert(series.workload.as_str());
+            }
+        }
+        match heavy.iter().collect::<Vec<_>>()[..] {
+            [only] => Ok((*only).to_owned()),
+            _ => Err(format!(
+                "there are runs of several workloads: {known}; pick one with --workload"
+            )),
+        }
+    }
+}
+
+async fn newest_of(reader: &mut Reader, series: &Series) -> Result<Option<Candidate>, String> {
+    let points = reader.series(series, Timestamp::MIN).await;
+    let points = points.map_err(|error| error.to_string())?;
+    let Some(last) = points.last() else {
+        return Ok(None);
+    };
+    let newest = read(reader, &last.id).await?;
+    Ok(newest.map(|newest| Candidate {
+        series: series.clone(),
+        newest,
+        ended_at: last.ended_at,
+    }))
+}
+
+async fn subject(
+    reader: &mut Reader,
+    series: &Series,
+    precision: Option<&str>,
+    tolerances: &Tolerances,
+) -> Result<Subject, String> {
+    let points = reader
+        .series(series, Timestamp::MIN)
+        .await
+        .map_err(|error| error.to_string())?;
+    let said = reader.interventions(Some(series)).await;
+    let said = said.map_err(|error| error.to_string())?;
+    let mut said: Vec<_> = said
+        .into_iter()
+        .map(|said| (said.place(&points), said.intervention))
+        .collect();
+    said.sort_by_key(|(place, _)| *place);
+    let runs: Vec<SeriesRun> = points.iter().map(series_run).collect();
+    let replay = Replay::of(&runs, &said, tolerances);
+    let mut shown = Vec::new();
+    for id in &replay.shown {
+        shown.extend(read(reader, id).await?);
+    }
+    let mut changed = Vec::new();
+    for change in &replay.changes {
+        let before = read(reader, &change.last_before).await?;
+        let after = read(reader, &change.first_after).await?;
+        let sides = before.zip(after);
+        changed
+            .push(sides.map_or_else(Vec::new, |(before, after)| fields_changed(&before, &after)));
+    }
+    Ok(Subject {
+        contestant: Contestant {
+            deployment: series.deployment.clone(),
+            precision: precision.map(Precision::declared),
+            level: replay.level.clone(),
+            runs: shown,
+            left_out: replay.left_out,
+        },
+        story: Story {
+            name: series.deployment.clone(),
+            runs,
+            replay,
+            changed,
+        },
+    })
+}
+
+fn series_run(point: &SeriesPoint) -> SeriesRun {
+    SeriesRun {
+        id: point.id.clone(),
+        figures: JudgedFigures::from(point),
+    }
+}
+
+/// A run, if it was not pruned meanwhile.
+async fn read(reader: &mut Reader, id: &RunId) -> Result<Option<RunJson>, String> {
+    let stored = reader.run(id).await.map_err(|error| error.to_string())?;
+    let run = stored.map(|stored| stored.read()).transpose();
+    run.map_err(|error| format!("run {id}: {error}"))
+}
+
+/// The fields of the environment that differ, as far as both runs know them.
+pub(super) fn fields_changed(before: &RunJson, after: &RunJson) -> Vec<FieldChange> {
+    let mut generation = Generation::first(before.environment.to_environment());
+    generation.observe(&after.environment.to_environment())
+}
