@@ -12,6 +12,7 @@ pub mod health;
 pub mod history;
 mod logging;
 mod printed;
+pub mod report;
 pub mod run;
 pub mod serve;
 pub mod shell;

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use vllm_prober::commands::{
-    ack, backtest, baseline, check, compare, demo, health, history, run, serve, shell, simulate,
+    ack, backtest, baseline, check, compare, demo, health, history, report, run, serve, shell,
+    simulate,
 };
 
 const VERSION: &str = concat!(
@@ -42,6 +43,8 @@ enum Command {
     Baseline(baseline::BaselineArgs),
     /// Show the deployments of a family, or result files, side by side
     Compare(compare::CompareArgs),
+    /// Write a page on a family: the comparison, charts, and what each change did
+    Report(report::ReportArgs),
     /// Simulate a vLLM deployment
     Simulate(simulate::SimulateArgs),
     /// Probe three simulated deployments and show what comes of it
@@ -65,6 +68,7 @@ async fn main() -> ExitCode {
         Command::Ack(args) => ack::run(args).await,
         Command::Baseline(args) => baseline::run(args).await,
         Command::Compare(args) => compare::run(args).await,
+        Command::Report(args) => report::run(args).await,
         Command::Simulate(args) => simulate::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Health(args) => health::run(args).await,

@@ -3,9 +3,11 @@
 //!
 //! The JSON is also what the history keeps. So it holds all that is shown of a run, and can be read back.
 
+pub mod charts;
 pub mod comparison;
 pub mod csv;
 mod deployment;
+pub mod document;
 mod environment;
 pub mod foreign;
 mod intervention;

@@ -36,6 +36,11 @@ impl Story {
         &self.runs[first..]
     }
 
+    /// The end of its first run.
+    pub fn begin(&self) -> Option<Timestamp> {
+        self.runs.first().map(|run| run.figures.ended_at)
+    }
+
     /// The end of its latest run.
     pub fn until(&self) -> Option<Timestamp> {
         self.runs.last().map(|run| run.figures.ended_at)

@@ -1,0 +1,147 @@
+//! A group of bars for each precision, with whiskers over nine runs in ten.
+
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::{BLUE, Chart, INK, ORANGE, TEXT, Undrawn, fitted, style};
+use crate::comparison::Spread;
+
+const HEIGHT: u32 = 330;
+
+/// The width of a chart at least, and for each group.
+const WIDTH: (u32, u32) = (460, 120);
+
+/// What of a group's width has bars.
+const FILLED: f64 = 0.72;
+
+/// A group of bars.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bar {
+    /// What stands below it.
+    pub label: String,
+    /// One bar each; absent figures leave a gap.
+    pub figures: Vec<Option<Spread>>,
+}
+
+/// What is drawn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BarChart<'a> {
+    /// What it shows.
+    pub title: &'a str,
+    /// What the vertical axis has, with its unit.
+    pub axis: &'a str,
+    /// What each bar of a group is; at most two.
+    pub series: &'a [&'a str],
+    /// Digits of the figures above the bars.
+    pub digits: usize,
+    /// The groups from left to right.
+    pub groups: Vec<Bar>,
+}
+
+/// Draws it.
+///
+/// # Errors
+/// When the drawing library cannot.
+pub fn bars(chart: &BarChart<'_>) -> Result<Chart, Undrawn> {
+    let mut svg = String::new();
+    let groups = u32::try_from(chart.groups.len()).unwrap_or(u32::MAX).max(1);
+    let width = WIDTH
+        .0
+        .max(WIDTH.1.saturating_mul(groups).saturating_add(90));
+    draw(chart, &mut svg, width).map_err(|error| Undrawn::new(&error))?;
+    Ok(Chart {
+        svg,
+        title: chart.title.to_owned(),
+    })
+}
+
+type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
+
+fn draw(chart: &BarChart<'_>, svg: &mut String, width: u32) -> Drawn {
+    let groups = chart.groups.len();
+    let spreads = chart.groups.iter().flat_map(|group| &group.figures);
+    let tops = spreads.flatten().map(|spread| {
+        spread
+            .range
+            .map_or(spread.median, |range| range.1.max(spread.median))
+    });
+    let top = tops.fold(0.0, f64::max);
+    // Room for the figure above the tallest bar.
+    let top = if top > 0.0 { top * 1.16 } else { 1.0 };
+    let root = SVGBackend::with_string(svg, (width, HEIGHT)).into_drawing_area();
+    let mut context = ChartBuilder::on(&root)
+        .margin_top(8)
+        .margin_right(8)
+        .x_label_area_size(54)
+        .y_label_area_size(72)
+        .build_cartesian_2d(0.0..groups.max(1) as f64, 0.0..top)?;
+    context
+        .configure_mesh()
+        .disable_mesh()
+        .disable_x_axis()
+        .y_labels(6)
+        .y_desc(chart.axis)
+        .axis_style(INK.mix(0.45))
+        .axis_desc_style(style(TEXT))
+        .label_style(style(TEXT))
+        .y_label_formatter(&|value| format!("{}", (value * 1e6).round() / 1e6))
+        .x_labels(0)
+        .draw()?;
+    let area = context.plotting_area();
+    let per_group = f64::from(width - 80) / groups.max(1) as f64;
+    let centred = |vertical| Pos::new(HPos::Center, vertical);
+    let below = style(TEXT).pos(centred(VPos::Top));
+    for (place, group) in chart.groups.iter().enumerate() {
+        let count = chart.series.len().max(1) as f64;
+        let bar = FILLED / count;
+        for (number, spread) in group.figures.iter().enumerate() {
+            let left = place as f64 + (1.0 - FILLED) / 2.0 + bar * number as f64;
+            let (inner, middle) = (bar * 0.06, left + bar / 2.0);
+            if chart.series.len() > 1
+                && let Some(name) = chart.series.get(number)
+            {
+                let name = fitted(name, per_group * bar);
+                area.draw(
+                    &(EmptyElement::at((middle, 0.0)) + Text::new(name, (0, 5), below.clone())),
+                )?;
+            }
+            let Some(Spread { median, range }) = *spread else {
+                let style = style(TEXT).pos(centred(VPos::Bottom));
+                area.draw(
+                    &(EmptyElement::at((middle, 0.0)) + Text::new("unknown", (0, -4), style)),
+                )?;
+                continue;
+            };
+            let colour = if number == 0 { BLUE } else { ORANGE };
+            area.draw(&Rectangle::new(
+                [(left + inner, 0.0), (left + bar - inner, median)],
+                colour.filled(),
+            ))?;
+            if let Some((low, high)) = range {
+                let whisker = INK.stroke_width(2);
+                let cap = bar * 0.14;
+                for ends in [
+                    [(middle, low), (middle, high)],
+                    [(middle - cap, low), (middle + cap, low)],
+                    [(middle - cap, high), (middle + cap, high)],
+                ] {
+                    area.draw(&PathElement::new(ends.to_vec(), whisker))?;
+                }
+            }
+            let above = range.map_or(median, |range| range.1.max(median));
+            let figure = format!("{median:.digits$}", digits = chart.digits);
+            let style = style(TEXT).pos(centred(VPos::Bottom));
+            area.draw(&(EmptyElement::at((middle, above)) + Text::new(figure, (0, -5), style)))?;
+        }
+        let down = if chart.series.len() > 1 { 29 } else { 8 };
+        let style = ("sans-serif", TEXT + 2, FontStyle::Bold)
+            .into_font()
+            .color(&INK)
+            .pos(centred(VPos::Top));
+        let label = fitted(&group.label, per_group * 0.95);
+        area.draw(
+            &(EmptyElement::at((place as f64 + 0.5, 0.0)) + Text::new(label, (0, down), style)),
+        )?;
+    }
+    root.present()
+}
