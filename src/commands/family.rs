@@ -75,7 +75,7 @@ impl FamilyArgs {
     /// With the place and the mend, when there are none or they cannot be read.
     pub(super) async fn gather(&self) -> Result<Gathered, String> {
         if self.files.is_empty() {
-            self.from_history().await
+            self.gather_stored().await
         } else {
             files::gather(&self.files)
         }

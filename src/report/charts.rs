@@ -6,10 +6,12 @@
 mod bars;
 mod time;
 
+use plotters::drawing::DrawingAreaErrorKind;
+use plotters::prelude::{DrawingBackend, SVGBackend};
 use plotters::style::{IntoFont, RGBColor, TextStyle};
 
 pub use self::bars::{Bar, BarChart, bars};
-pub use self::time::{Mark, Segment, TimeChart, time};
+pub use self::time::{Mark, Segment, TimeChart, over_time};
 
 /// Stands for the colour of text until it is known where the chart goes. No other colour is this.
 const INK: RGBColor = RGBColor(1, 2, 3);
@@ -40,6 +42,9 @@ impl Undrawn {
         Self(error.to_string())
     }
 }
+
+/// What drawing into a text comes to.
+type Drawn = Result<(), DrawingAreaErrorKind<<SVGBackend<'static> as DrawingBackend>::ErrorType>>;
 
 /// A chart.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ mod words;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::charts::{Bar, BarChart, Chart, Mark, Segment, TimeChart, Undrawn, bars, time};
+use super::charts::{Bar, BarChart, Chart, Mark, Segment, TimeChart, Undrawn, bars, over_time};
 use super::comparison::Heading;
 use crate::comparison::{Row, SideBySide, Spread, Story};
 use crate::verdict::Measure;
@@ -51,17 +51,17 @@ impl Report {
         let window = SignedDuration::from_hours(24 * i64::from(days));
         let since = until.map(|until| until.checked_sub(window).unwrap_or(Timestamp::MIN));
         let range = since.max(begin).zip(until);
-        let over_time = stories
+        let charts: Vec<TimeChart> = stories
             .iter()
-            .filter_map(|story| Some(over_time(story, range?)))
-            .collect::<Result<_, _>>()?;
+            .filter_map(|story| Some(chart_of(story, range?)))
+            .collect();
         Ok(Self {
             by_precision: by_precision(&table)?,
             since: since.filter(|since| begin.is_some_and(|begin| begin < *since)),
             heading,
             table,
             stories,
-            over_time,
+            over_time: over_time(&charts)?,
             until,
         })
     }
@@ -149,7 +149,7 @@ fn by_precision(table: &SideBySide) -> Result<Vec<(&'static str, Chart)>, Undraw
     drawn.into_iter().collect()
 }
 
-fn over_time(story: &Story, range: (Timestamp, Timestamp)) -> Result<Chart, Undrawn> {
+fn chart_of(story: &Story, range: (Timestamp, Timestamp)) -> TimeChart {
     let mut segments: Vec<Segment> = Vec::new();
     let mut current = Segment::new();
     let mut marks = Vec::new();
@@ -177,15 +177,14 @@ fn over_time(story: &Story, range: (Timestamp, Timestamp)) -> Result<Chart, Undr
             marks.push((change.at, Mark::Change(number, what)));
         }
     }
-    let title = format!("Decode tokens per second of {} over time", story.name);
-    time(&TimeChart {
-        title: &title,
+    TimeChart {
+        title: format!("Decode tokens per second of {} over time", story.name),
         axis: "decode tokens per second",
         range,
         segments,
         marks,
         baseline: story.replay.baseline,
-    })
+    }
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ struct Candidate {
 
 impl FamilyArgs {
     /// Reads the runs of the history.
-    pub(super) async fn from_history(&self) -> Result<Gathered, String> {
+    pub(super) async fn gather_stored(&self) -> Result<Gathered, String> {
         let chosen = self.choose()?;
         let told = |error: crate::history::HistoryError| error.to_string();
         let mut reader = Reader::open(&self.storage_path).await.map_err(told)?;

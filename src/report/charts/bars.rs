@@ -3,13 +3,17 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::{BLUE, Chart, INK, ORANGE, TEXT, Undrawn, fitted, style};
+use super::{BLUE, Chart, Drawn, INK, ORANGE, TEXT, Undrawn, fitted, style};
 use crate::comparison::Spread;
 
 const HEIGHT: u32 = 330;
 
 /// The width of a chart at least, and for each group.
-const WIDTH: (u32, u32) = (460, 120);
+const WIDTH: (u32, u32) = (460, 132);
+
+/// The size of the figures above the bars, and of the names below them.
+const FIGURE: i32 = TEXT + 1;
+const NAME: i32 = TEXT - 1;
 
 /// What of a group's width has bars.
 const FILLED: f64 = 0.72;
@@ -55,8 +59,6 @@ pub fn bars(chart: &BarChart<'_>) -> Result<Chart, Undrawn> {
     })
 }
 
-type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
-
 fn draw(chart: &BarChart<'_>, svg: &mut String, width: u32) -> Drawn {
     let groups = chart.groups.len();
     let spreads = chart.groups.iter().flat_map(|group| &group.figures);
@@ -90,7 +92,7 @@ fn draw(chart: &BarChart<'_>, svg: &mut String, width: u32) -> Drawn {
     let area = context.plotting_area();
     let per_group = f64::from(width - 80) / groups.max(1) as f64;
     let centred = |vertical| Pos::new(HPos::Center, vertical);
-    let below = style(TEXT).pos(centred(VPos::Top));
+    let below = style(NAME).pos(centred(VPos::Top));
     for (place, group) in chart.groups.iter().enumerate() {
         let count = chart.series.len().max(1) as f64;
         let bar = FILLED / count;
@@ -130,11 +132,11 @@ fn draw(chart: &BarChart<'_>, svg: &mut String, width: u32) -> Drawn {
             }
             let above = range.map_or(median, |range| range.1.max(median));
             let figure = format!("{median:.digits$}", digits = chart.digits);
-            let style = style(TEXT).pos(centred(VPos::Bottom));
+            let style = style(FIGURE).pos(centred(VPos::Bottom));
             area.draw(&(EmptyElement::at((middle, above)) + Text::new(figure, (0, -5), style)))?;
         }
         let down = if chart.series.len() > 1 { 29 } else { 8 };
-        let style = ("sans-serif", TEXT + 2, FontStyle::Bold)
+        let style = ("sans-serif", TEXT + 3, FontStyle::Bold)
             .into_font()
             .color(&INK)
             .pos(centred(VPos::Top));

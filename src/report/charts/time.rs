@@ -6,15 +6,22 @@ use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::{BLUE, CHARACTER, Chart, INK, ORANGE, RED, TEXT, Undrawn, fitted, style};
+use super::{BLUE, CHARACTER, Chart, Drawn, INK, ORANGE, RED, TEXT, Undrawn, fitted, style};
 
 const SIZE: (u32, u32) = (940, 300);
 
-/// Pixels left and right of the runs.
+/// Pixels left of the runs, and right of them at least.
 const SIDES: (u32, u32) = (72, 16);
 
-/// Rows of labels above the runs, and the height of one.
-const ROWS: (usize, i32) = (3, 19);
+/// Pixels right of the runs at most, for the label of a late change.
+const MOST_RIGHT: f64 = 250.0;
+
+/// Rows of labels above the runs at most, and the height of one.
+const ROWS: i32 = 3;
+const ROW: i32 = 19;
+
+/// Characters of a label at most.
+const MOST_CHARACTERS: usize = 40;
 
 /// Points up to which each has a dot of its own.
 const MOST_DOTS: usize = 500;
@@ -63,11 +70,11 @@ pub enum Mark {
 
 /// What is drawn.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TimeChart<'a> {
+pub struct TimeChart {
     /// What it shows.
-    pub title: &'a str,
+    pub title: String,
     /// What the vertical axis has, with its unit.
-    pub axis: &'a str,
+    pub axis: &'static str,
     /// The first and the last instant of the horizontal axis.
     pub range: (Timestamp, Timestamp),
     /// Joined by a line each.
@@ -78,29 +85,38 @@ pub struct TimeChart<'a> {
     pub baseline: Option<f64>,
 }
 
-/// Draws it.
+/// Draws charts of one range, one below the other, so that an instant has the same place in all of them.
 ///
 /// # Errors
 /// When the drawing library cannot.
-pub fn time(chart: &TimeChart<'_>) -> Result<Chart, Undrawn> {
-    let mut svg = String::new();
-    draw(chart, &mut svg).map_err(|error| Undrawn::new(&error))?;
-    Ok(Chart {
-        svg,
-        title: chart.title.to_owned(),
-    })
+pub fn over_time(charts: &[TimeChart]) -> Result<Vec<Chart>, Undrawn> {
+    let right = charts.iter().map(room_on_the_right).fold(0.0, f64::max);
+    let drawn = charts.iter().map(|chart| {
+        let mut svg = String::new();
+        draw(chart, &mut svg, right).map_err(|error| Undrawn::new(&error))?;
+        Ok(Chart {
+            svg,
+            title: chart.title.clone(),
+        })
+    });
+    drawn.collect()
 }
 
-type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
-
-fn draw(chart: &TimeChart<'_>, svg: &mut String) -> Drawn {
+fn draw(chart: &TimeChart, svg: &mut String, right: f64) -> Drawn {
     let (from, to) = widened(chart.range);
     let (least, most) = span(chart);
-    let top = ROWS.0 as i32 * ROWS.1 + 8;
+    let full = f64::from(SIZE.0 - SIDES.0 - SIDES.1);
+    let scale = (full - right) / (to - from);
+    let in_pixels: Vec<_> = changes(chart)
+        .map(|(at, number, what)| ((at - from) * scale, number, what))
+        .collect();
+    let labels = placed(&in_pixels);
+    let rows = labels.iter().map(|label| label.row + 1).max().unwrap_or(0);
+    let mut labels = labels.into_iter();
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     let mut context = ChartBuilder::on(&root)
-        .margin_top(top)
-        .margin_right(SIDES.1)
+        .margin_top(ROW * rows + 8)
+        .margin_right(SIDES.1 + right as u32)
         .x_label_area_size(46)
         .y_label_area_size(SIDES.0)
         .build_cartesian_2d(Ticks::new(from, to), least..most)?;
@@ -138,7 +154,6 @@ fn draw(chart: &TimeChart<'_>, svg: &mut String) -> Drawn {
         area.draw(&PathElement::new(points, BLUE.stroke_width(1)))?;
     }
     let floor = least + (most - least) * 0.04;
-    let mut rows = Rows::new(from, to);
     for (at, mark) in &chart.marks {
         let x = seconds(*at);
         match mark {
@@ -148,27 +163,46 @@ fn draw(chart: &TimeChart<'_>, svg: &mut String) -> Drawn {
             Mark::Contaminated => {
                 area.draw(&TriangleMarker::new((x, floor), 6, ORANGE.filled()))?;
             }
-            Mark::Change(number, what) => {
-                area.draw(&PathElement::new(
-                    vec![(x, least), (x, most)],
-                    INK.mix(0.7).stroke_width(1),
-                ))?;
-                let (label, row, to_the_left) = rows.place(x, *number, what);
-                let up = -(ROWS.1 * (row as i32) + 4);
-                let (side, right) = match to_the_left {
-                    true => (HPos::Right, 4),
-                    false => (HPos::Left, -4),
+            Mark::Change(..) => {
+                let Some(Placed { text, row }) = labels.next() else {
+                    continue;
                 };
-                let style = style(TEXT).pos(Pos::new(side, VPos::Bottom));
+                let up = -(ROW * row + 6);
+                let ink = INK.mix(0.7).stroke_width(1);
+                area.draw(&PathElement::new(vec![(x, least), (x, most)], ink))?;
+                let style = style(TEXT).pos(Pos::new(HPos::Left, VPos::Bottom));
                 area.draw(
                     &(EmptyElement::at((x, most))
-                        + PathElement::new(vec![(0, 0), (0, up)], INK.mix(0.7).stroke_width(1))
-                        + Text::new(label, (right, up), style)),
+                        + PathElement::new(vec![(0, 0), (0, up - 10)], ink)
+                        + Text::new(text, (5, up + 4), style)),
                 )?;
             }
         }
     }
     root.present()
+}
+
+/// When each change of the environment was, its number, and what changed.
+fn changes(chart: &TimeChart) -> impl Iterator<Item = (f64, usize, &str)> {
+    chart.marks.iter().filter_map(|(at, mark)| match mark {
+        Mark::Change(number, what) => Some((seconds(*at), *number, what.as_str())),
+        Mark::Invalid | Mark::Contaminated => None,
+    })
+}
+
+/// Pixels that the label of a late change needs beyond the last run.
+fn room_on_the_right(chart: &TimeChart) -> f64 {
+    let (from, to) = widened(chart.range);
+    let full = f64::from(SIZE.0 - SIDES.0 - SIDES.1);
+    let beyond = changes(chart).map(|(at, number, what)| {
+        (at - from) / (to - from) * full + width_of(&label(number, what)) - full
+    });
+    beyond.fold(0.0, f64::max).min(MOST_RIGHT)
+}
+
+fn label(number: usize, what: &str) -> String {
+    let whole = format!("{number}: {what}");
+    fitted(&whole, MOST_CHARACTERS as f64 * CHARACTER)
 }
 
 fn seconds(at: Timestamp) -> f64 {
@@ -183,7 +217,7 @@ fn widened((from, to): (Timestamp, Timestamp)) -> (f64, f64) {
 }
 
 /// What the vertical axis spans: all runs with some room, and never so little that noise looks like a cliff.
-fn span(chart: &TimeChart<'_>) -> (f64, f64) {
+fn span(chart: &TimeChart) -> (f64, f64) {
     let values = chart.segments.iter().flatten().map(|(_, value)| *value);
     let values: Vec<f64> = values.chain(chart.baseline).collect();
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
@@ -255,52 +289,42 @@ impl ValueFormatter<f64> for Ticks {
     }
 }
 
-/// Where labels go so that none lies over another: in one of a few rows, cut short where there is little room.
-struct Rows {
-    /// The pixel up to which each row is taken.
-    taken: [f64; ROWS.0],
-    scale: f64,
-    from: f64,
-    width: f64,
+/// Where a label stands.
+#[derive(Clone, Debug, PartialEq)]
+struct Placed {
+    /// Empty where there is no room.
+    text: String,
+    /// Counted from the lowest.
+    row: i32,
 }
 
-impl Rows {
-    fn new(from: f64, to: f64) -> Self {
-        let width = f64::from(SIZE.0 - SIDES.0 - SIDES.1);
-        Self {
-            taken: [f64::NEG_INFINITY; ROWS.0],
-            scale: width / (to - from),
-            from,
-            width,
-        }
+/// Places the label of each change at the right of its line, at `x` pixels, in a row so high that the lines of later
+/// changes end below it. A label for which there is no row is cut to its number, or left out.
+fn placed(labels: &[(f64, usize, &str)]) -> Vec<Placed> {
+    let mut lines: Vec<(f64, i32)> = Vec::new();
+    let mut placed = Vec::new();
+    for (x, number, what) in labels.iter().rev() {
+        let found = [label(*number, what), number.to_string()]
+            .into_iter()
+            .find_map(|text| {
+                let end = x + width_of(&text);
+                let below = lines.iter().filter(|(line, _)| *line < end);
+                let row = below.map(|(_, row)| row + 1).max().unwrap_or(0);
+                (row < ROWS).then_some(Placed { text, row })
+            });
+        let found = found.unwrap_or(Placed {
+            text: String::new(),
+            row: 0,
+        });
+        lines.push((*x, found.row));
+        placed.push(found);
     }
+    placed.reverse();
+    placed
+}
 
-    /// The text, its row, and whether it stands left of its line. Lines come from left to right.
-    fn place(&mut self, at: f64, number: usize, what: &str) -> (String, usize, bool) {
-        let x = (at - self.from) * self.scale;
-        let whole = format!("{number}: {what}");
-        let needed = whole.chars().count().min(44) as f64 * CHARACTER + 12.0;
-        let free = |taken: f64, begin: f64| taken <= begin;
-        for row in 0..ROWS.0 {
-            if x + needed <= self.width && free(self.taken[row], x) {
-                self.taken[row] = x + needed;
-                return (fitted(&whole, needed - 10.0), row, false);
-            }
-            if x + needed > self.width && free(self.taken[row], x - needed) {
-                self.taken[row] = x + 4.0;
-                return (fitted(&whole, needed - 10.0), row, true);
-            }
-        }
-        let row = (0..ROWS.0)
-            .min_by(|one, other| self.taken[*one].total_cmp(&self.taken[*other]))
-            .unwrap_or(0);
-        let label = match self.taken[row] <= x {
-            true => number.to_string(),
-            false => String::new(),
-        };
-        self.taken[row] = self.taken[row].max(x + 24.0);
-        (label, row, x + 24.0 > self.width)
-    }
+fn width_of(text: &str) -> f64 {
+    text.chars().count() as f64 * CHARACTER + 10.0
 }
 
 #[cfg(test)]
@@ -317,22 +341,21 @@ mod tests {
     }
 
     #[test]
-    fn labels_never_lie_over_each_other() {
-        let mut rows = Rows::new(0.0, 1_000.0);
-        let mut spans: Vec<(usize, f64, f64)> = Vec::new();
-        for number in 1..60 {
-            let at = 17.0 * f64::from(number);
-            let (label, row, to_the_left) = rows.place(at, number as usize, "driver 580 to 590");
-            let (x, width) = (at * rows.scale, label.chars().count() as f64 * CHARACTER);
-            let (begin, end) = match to_the_left {
-                true => (x - width, x),
-                false => (x, x + width),
-            };
-            for (other, left, right) in &spans {
-                let apart = *other != row || *right <= begin + 1.0 || end <= *left + 1.0;
-                assert!(apart || label.is_empty(), "{number} in row {row}");
+    fn no_label_lies_over_another_or_under_a_line() {
+        let labels: Vec<(f64, usize, &str)> = (1..40)
+            .map(|n| (f64::from(n * n) * 0.5, n as usize, "driver 580 → 590"))
+            .collect();
+        let placed = placed(&labels);
+        let whole = placed.iter().filter(|label| label.text.contains("590"));
+        assert!(whole.count() > 1, "{placed:?}");
+        assert!(placed.iter().any(|label| label.row == 2));
+        for (n, (x, ..)) in labels.iter().enumerate() {
+            let end = x + width_of(&placed[n].text);
+            let later = labels.iter().zip(&placed).skip(n + 1);
+            for ((line, ..), label) in later.filter(|((line, ..), _)| *line < end) {
+                let is_below = label.row < placed[n].row;
+                assert!(is_below || placed[n].text.is_empty(), "{n} at {line}");
             }
-            spans.push((row, begin, end));
         }
     }
 
@@ -340,7 +363,7 @@ mod tests {
     fn a_steady_series_does_not_look_like_a_cliff() {
         let at = Timestamp::UNIX_EPOCH;
         let chart = TimeChart {
-            title: "",
+            title: String::new(),
             axis: "",
             range: (at, at),
             segments: vec![vec![(at, 600.0), (at, 601.0)]],
@@ -349,6 +372,6 @@ mod tests {
         };
         let (low, high) = span(&chart);
         assert!(low < 545.0 && high > 655.0, "{low} to {high}");
-        assert!(time(&chart).is_ok(), "an axis of one instant");
+        assert!(over_time(&[chart]).is_ok(), "an axis of one instant");
     }
 }

@@ -8,20 +8,21 @@ use crate::comparison::{Change, Story};
 use crate::environment::FieldChange;
 use crate::report::charts::Chart;
 use crate::report::comparison::{cells, pairs};
+use crate::verdict::Measure;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 18%, transparent); --soft: color-mix(in srgb, currentColor 5%, transparent);
   font-family: system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; line-height: 1.5; }
-body { margin: 2.5rem auto; max-width: 72rem; padding: 0 1.25rem; }
+body { margin: 2.5rem auto; max-width: 78rem; padding: 0 1.25rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .3rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.3rem; margin: 2.6rem 0 .8rem; }
 h3 { font-size: 1.05rem; margin: 1.8rem 0 .2rem; overflow-wrap: anywhere; }
 p { margin: .3rem 0; }
 .quiet, figcaption { font-size: .88rem; opacity: .75; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .92rem; }
-th, td { padding: .45rem .7rem; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th { font-weight: 600; font-size: .82rem; opacity: .8; vertical-align: bottom; }
+table { border-collapse: collapse; width: 100%; font-size: .84rem; }
+th, td { padding: .45rem .4rem; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th { font-weight: 600; font-size: .8rem; opacity: .8; vertical-align: bottom; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 td.wide { white-space: normal; overflow-wrap: anywhere; min-width: 14rem; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); gap: .8rem; margin: 1.2rem 0; }
@@ -35,9 +36,10 @@ svg text { font-family: inherit; }
 .time svg { min-width: 44rem; }
 .change { border-left: 3px solid var(--line); padding-left: .9rem; margin: 1.1rem 0; }
 ul { padding-left: 1.2rem; }
+summary { cursor: pointer; font-size: .88rem; opacity: .75; }
 @media print { body { margin: 0; max-width: none; padding: 0; font-size: 10pt; } .charts { grid-template-columns: repeat(3, 1fr); }
   figure, .change, .tile, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } th, td { padding: .25rem .4rem; white-space: normal; }
-  .scroll { overflow: visible; } .time svg { min-width: 0; } }
+  .scroll { overflow: visible; } details::details-content { content-visibility: visible; display: block; } .time svg { min-width: 0; } }
 ";
 
 /// The page.
@@ -158,8 +160,12 @@ fn changed(number: usize, change: &Change, fields: &[FieldChange]) -> Markup {
                 ", " (change.at.strftime("%Y-%m-%d %H:%M UTC"))
             }
             p { (words::of_change(change)) }
-            @if !change.compared.is_empty() {
-                div.scroll {
+            @if let Some(headline) = change.compared.get(&Measure::DecodeTokensRate) {
+                p {
+                    "Decode tokens per second, after / before: " strong { (words::ratio(headline)) }
+                    ", from " (headline.runs_before) " clean runs before and " (headline.runs_after) " after."
+                }
+                details { summary { "Every measure" } div.scroll {
                     table {
                         thead { tr {
                             th { "measure" } th.n { "after / before [95 %]" } th.n { "clean runs before" } th.n { "after" } th { "verdict" }
@@ -176,7 +182,7 @@ fn changed(number: usize, change: &Change, fields: &[FieldChange]) -> Markup {
                             }
                         }
                     }
-                }
+                } }
             }
         }
     }

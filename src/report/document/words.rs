@@ -1,4 +1,4 @@
-//! What judges say, in words.
+//! What judges say of a change, as a reader of the page would say it.
 
 use crate::comparison::{Change, Story, counted};
 use crate::environment::FieldChange;
@@ -109,6 +109,9 @@ pub(super) fn runs(story: &Story) -> String {
     match (invalid, contaminated) {
         (0, _) => format!("{runs}, all of which count"),
         (n, 0) => format!("{runs}, of which {n} do not count"),
+        (n, others) if n == others => {
+            format!("{runs}, of which {n} do not count for others' traffic")
+        }
         (n, others) => {
             format!("{runs}, of which {n} do not count, {others} of them for others' traffic")
         }
