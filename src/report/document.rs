@@ -45,7 +45,10 @@ impl Report {
                 .until()
                 .is_some_and(|until| until.as_second() > 86_400 * 365)
         };
-        let stories: Vec<Story> = stories.iter().filter(dated).cloned().collect();
+        let mut stories: Vec<Story> = stories.iter().filter(dated).cloned().collect();
+        // In the order of the table.
+        let names = || table.rows.iter().map(|row| row.deployment.as_str());
+        stories.sort_by_key(|story| names().position(|name| name == story.name));
         let until = stories.iter().filter_map(Story::until).max();
         let begin = stories.iter().filter_map(Story::begin).min();
         let window = SignedDuration::from_hours(24 * i64::from(days));

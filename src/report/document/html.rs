@@ -38,7 +38,7 @@ svg text { font-family: inherit; }
 ul { padding-left: 1.2rem; }
 summary { cursor: pointer; font-size: .88rem; opacity: .75; }
 @media print { body { margin: 0; max-width: none; padding: 0; font-size: 10pt; } .charts { grid-template-columns: repeat(3, 1fr); }
-  figure, .change, .tile, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } th, td { padding: .25rem .4rem; white-space: normal; }
+  figure, .change, .tile, tr { break-inside: avoid; } h2, h3, section > p { break-after: avoid; } th, td { padding: .25rem .4rem; white-space: normal; }
   .scroll { overflow: visible; } details::details-content { content-visibility: visible; display: block; } .time svg { min-width: 0; } }
 ";
 
