@@ -147,3 +147,28 @@ fn a_spread_needs_two_runs_and_holds_nine_in_ten() {
     assert_eq!(Spread::of(&runs[..1], |run| run.qps).unwrap().range, None);
     assert_eq!(Spread::of(&runs, |_| None), None);
 }
+
+#[test]
+fn two_of_one_precision_are_told_apart_by_their_names() {
+    let mut contestants = reference();
+    contestants.push(contestants[1].clone());
+    for (contestant, name) in contestants.iter_mut().zip(["a", "b", "c", "d"]) {
+        contestant.deployment = name.to_owned();
+    }
+    let table = SideBySide::of(contestants, Some("d")).unwrap();
+    let labels: Vec<&str> = table.rows.iter().map(|row| row.label.as_str()).collect();
+    assert_eq!(labels, ["nvfp4?", "fp8? (b)", "fp8? (d)", "a"]);
+    assert_eq!(table.reference, 2);
+}
+
+#[test]
+fn what_a_server_says_moves_no_cursor() {
+    use crate::report::comparison::{Heading, text};
+    let contestants = vec![contestant(run("m\u{1b}[2J", 1.0, 256.0))];
+    let table = SideBySide::of(contestants, None).unwrap();
+    let heading = Heading {
+        title: "1 file".to_owned(),
+        workload: None,
+    };
+    assert!(!text(&heading, &table).contains('\u{1b}'));
+}

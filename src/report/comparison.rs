@@ -130,7 +130,11 @@ pub fn pairs(table: &SideBySide) -> Vec<(String, String)> {
 /// For a terminal.
 pub fn text(heading: &Heading, table: &SideBySide) -> String {
     let mut out = format!("{}, {}\n\n", heading.title, heading.workload(table));
-    let (heads, rows) = cells(table);
+    let (heads, mut rows) = cells(table);
+    // A server's word must not move the cursor of a terminal.
+    for cell in rows.iter_mut().flatten() {
+        *cell = cell.replace(char::is_control, "\u{fffd}");
+    }
     let width = |place: usize| {
         let cells = rows.iter().map(|row| row[place].chars().count());
         cells
