@@ -87,7 +87,7 @@ pub fn row(run: &RunJson) -> String {
 }
 
 /// A line of these cells.
-pub(super) fn line(cells: impl Iterator<Item = String>) -> String {
+pub(in crate::report) fn line(cells: impl Iterator<Item = String>) -> String {
     let cells: Vec<String> = cells.map(|cell| quoted(&cell).into_owned()).collect();
     cells.join(",") + "\n"
 }
