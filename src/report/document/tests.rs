@@ -6,6 +6,7 @@ use super::*;
 use crate::comparison::{Contestant, Precision, Replay, SeriesRun};
 use crate::environment::{EnvironmentField, FieldChange};
 use crate::judges::JudgedFigures;
+use crate::measure::Tolerances;
 use crate::measurement::RunId;
 use crate::measurement::fixture::reference;
 use crate::report::RunJson;
@@ -48,7 +49,7 @@ fn story(name: &str, changed: &str) -> Story {
     };
     Story {
         name: name.to_owned(),
-        replay: Replay::of(&runs),
+        replay: Replay::of(&runs, &[], &Tolerances::default()),
         runs,
         changed: vec![vec![change]],
     }
