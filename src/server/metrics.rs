@@ -7,6 +7,7 @@ mod history;
 mod verdicts;
 mod vitals;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -132,6 +133,27 @@ impl Exposition {
         self.scrape_duration.set(start.elapsed().as_secs_f64());
         text
     }
+}
+
+/// The name of every metric that may be shown, with its prefix: for what is written against them, such as dashboards.
+pub fn names() -> BTreeSet<String> {
+    let board = Arc::new(Board::new(Snapshot {
+        stale_after: 1,
+        probes: Vec::new(),
+        deployments: Default::default(),
+    }));
+    let exposition = Exposition::new(Arc::clone(&board), Arc::default(), Timestamp::UNIX_EPOCH);
+    let shown = exposition.registry.gather();
+    let collectors: [Box<dyn Collector>; 3] = [
+        Box::new(BoardCollector::new(board)),
+        Box::new(VitalsCollector::new(Arc::default())),
+        Box::new(history::HistoryCollector::new(Arc::default())),
+    ];
+    let possible = collectors.iter().flat_map(|collector| collector.desc());
+    possible
+        .map(|desc| desc.fq_name.clone())
+        .chain(shown.iter().map(|family| family.name().to_owned()))
+        .collect()
 }
 
 /// Collects the families of the board's snapshot.

@@ -48,6 +48,11 @@ impl Prometheus {
         }
     }
 
+    /// Where its API answers.
+    pub(crate) fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
     /// The current value of `query`: labels and value of each series.
     pub(crate) async fn query(&self, query: &str) -> Vec<(Value, f64)> {
         http::query(&self.base_url, query).await
