@@ -3,12 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::PossibleValue;
 
 use super::signal;
-use crate::simulator::{Conditions, Fault, MetricsFault, Profile, Settings, Simulator};
+use crate::simulator::{Change, Conditions, Fault, MetricsFault, Profile, Settings, Simulator};
 
 /// A simulated vLLM deployment, for tests, demos and alert drills.
 #[derive(Args, Clone, Debug)]
@@ -45,6 +46,10 @@ pub struct SimulateArgs {
     /// Multiplies the time of every step: 1.08 is 8 % slower
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     slowdown: f64,
+
+    /// Lets the slowdown begin after this many seconds of the machine's clock, as after a bad upgrade
+    #[arg(long, value_name = "SECONDS", requires = "slowdown")]
+    slowdown_after: Option<u64>,
 
     /// Sequences of other clients that are kept running
     #[arg(long, value_name = "REQUESTS", default_value_t = 0)]
@@ -90,10 +95,37 @@ pub async fn run(args: SimulateArgs) -> ExitCode {
 }
 
 async fn simulate(args: SimulateArgs, stop: impl Future<Output = ()>) -> io::Result<()> {
+    let (slowdown, slowdown_after) = (args.slowdown, args.slowdown_after);
     let simulator = Simulator::start(settings(args)?).await?;
+    if slowdown_after.is_some() {
+        // Started with it, since a factor out of range is refused at the start.
+        slow_down(&simulator, 1.0)?;
+    }
     println!("{}", simulator.base_url());
-    stop.await;
+    let later = async {
+        match slowdown_after {
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(stop);
+    tokio::select! {
+        () = &mut stop => {}
+        () = later => {
+            slow_down(&simulator, slowdown)?;
+            stop.await;
+        }
+    }
     simulator.stop().await
+}
+
+fn slow_down(simulator: &Simulator, factor: f64) -> io::Result<()> {
+    let change = Change {
+        slowdown: Some(factor),
+        ..Change::default()
+    };
+    let applied = simulator.controls().apply(change);
+    applied.map(drop).map_err(io::Error::other)
 }
 
 fn settings(args: SimulateArgs) -> io::Result<Settings> {
@@ -170,6 +202,7 @@ mod tests {
         assert_eq!(settings.conditions.fault, Fault::NoDone);
         assert_eq!(settings.conditions.metrics, MetricsFault::Silent);
         assert_eq!(settings.engines, 2);
+        assert!(parse(&["--slowdown-after=5"]).is_err(), "by how much?");
         for wrong in [
             "--profile=int4",
             "--fault=gremlins",
