@@ -363,9 +363,11 @@ def annotation(name, expr, shade, title, text, *, enabled=True, at_value=False):
 class Board:
     """A dashboard that is filled from left to right, line by line."""
 
-    def __init__(self, uid, description, *, variables=(), annotations=(), span="now-24h", refresh="1m"):
+    def __init__(self, uid, description, *, variables=(), annotations=(), span="now-24h", refresh="1m",
+                 one_at_first=False):
         self.uid, self.description = uid, description
         self.variables, self.annotations = [*VARIABLES, *variables], list(annotations)
+        self.one_at_first = one_at_first
         self.span, self.refresh = span, refresh
         self.panels, self.x, self.y, self.line = [], 0, 0, 0
 
@@ -395,6 +397,11 @@ class Board:
              "asDropdown": False, "targetBlank": False, "includeVars": True, "keepTime": True}
             for uid, title in BOARDS.items() if uid != self.uid
         ]
+        variables = self.variables
+        if self.one_at_first:
+            # A group of panels for each of a thousand deployments is more than a browser bears.
+            first = {"includeAll": False, "current": {}}
+            variables = [one | first if one["name"] == "deployment" else one for one in variables]
         return {
             "uid": self.uid,
             "title": f"vLLM prober / {BOARDS[self.uid]}",
@@ -409,7 +416,7 @@ class Board:
             "time": {"from": self.span, "to": "now"},
             "timezone": "browser",
             "links": links,
-            "templating": {"list": self.variables},
+            "templating": {"list": variables},
             "annotations": {"list": self.annotations},
             "panels": self.panels,
         }

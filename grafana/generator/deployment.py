@@ -14,7 +14,7 @@ def board():
     tolerance = choice("tolerance", "Tolerance", {"0.03": "3 %", "0.01": "1 %", "0.02": "2 %", "0.05": "5 %", "0.1": "10 %"},
                        "Width of the band around the baseline.")
     made = Board("vllm-prober-deployment", "Every run of a deployment, and what was made of it.", variables=[tolerance],
-                 annotations=annotations())
+                 annotations=annotations(), one_at_first=True)
     made.row("$deployment", repeat="deployment")
     made.add(3, 4, *summary())
     made.add(24, 4, identity())
