@@ -215,6 +215,23 @@ impl Agenda {
         Some(Event::Skipped { probe, reason })
     }
 
+    /// Makes a probe due at `now`, before its time; what holds others holds it too. Whether there will be a run for
+    /// that: not while one is going.
+    pub fn request(&mut self, probe: ProbeKey, now: Timestamp) -> bool {
+        self.follow_clock(now);
+        if self.is_running(probe) {
+            return false;
+        }
+        let waiting = self
+            .waiting
+            .entry(probe.0)
+            .or_insert_with(|| Waiting::new(now, now));
+        // One that was put off is wanted now.
+        waiting.until = None;
+        self.freed = true;
+        true
+    }
+
     /// When to poll next; `None` when no slot ever comes again and nothing waits for a place or a time.
     pub fn next_wake(&self) -> Option<Timestamp> {
         let mut waiting = self.waiting.values();

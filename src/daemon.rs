@@ -105,8 +105,9 @@ impl Daemon {
         restore(&self.board, stored.latest().await?, &health);
         restore_changes(&self.board, stored.environment_changes(None).await?);
         info!(file = %history.file().display(), "history open");
-        self.served.show_history(Arc::clone(&health));
         let storage = history.file().with_file_name("");
+        self.served
+            .show_history(storage.clone(), Arc::clone(&health));
         let (recorder, writing) = Recorder::start(history, retention, health);
         self.recorder = Some(recorder.clone());
         self.prober = self.prober.recording(recorder, storage);

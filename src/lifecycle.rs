@@ -18,22 +18,34 @@ pub struct Lifecycle(mpsc::Sender<Order>);
 /// Where they are taken.
 pub type Orders = mpsc::Receiver<Order>;
 
-/// An order, and where its answer goes.
+/// An order, and where its answer goes; whoever asked may have gone.
 #[derive(Debug)]
-pub struct Order {
-    /// What is to be done.
-    pub request: InterventionRequest,
-    /// The answer; whoever asked may have gone.
-    pub answer: oneshot::Sender<Result<Vec<Intervened>, Refusal>>,
+pub enum Order {
+    /// Someone intervenes in the judging.
+    Intervene(InterventionRequest, Answer<Vec<Intervened>>),
+    /// A run is wanted before its time; the answer names the workloads that have one coming.
+    Run(ProbeRequest, Answer<Vec<String>>),
+    /// A run is to be cut; the answer names the workloads whose run is.
+    Cancel(ProbeRequest, Answer<Vec<String>>),
+}
+
+/// Where an answer goes.
+pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// Which probes are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeRequest {
+    /// The deployment's name.
+    pub deployment: String,
+    /// The workload's name; absent when all of the deployment's are meant.
+    pub workload: Option<String>,
 }
 
 /// Someone intervenes in the judging of a deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterventionRequest {
-    /// The deployment's name.
-    pub deployment: String,
-    /// The workload's name; absent when all are meant that are judged.
-    pub workload: Option<String>,
+    /// Of which probes: of several, all are meant that are judged.
+    pub probes: ProbeRequest,
     /// Of which measure; absent when all are meant that it can be said of.
     pub measure: Option<Measure>,
     /// By whom.
@@ -79,6 +91,12 @@ pub enum Refusal {
     /// The judges are still reading the history.
     #[error("the history is still being read; try again in a moment")]
     NotYet,
+    /// Their runs go on already.
+    #[error("a run is going on already; it is at `/api/v1/deployments/{{name}}` when it has ended")]
+    Running,
+    /// There is no run to cut.
+    #[error("no run is going on")]
+    NotRunning,
     /// There is no verdict.
     #[error(transparent)]
     NothingToAcknowledge(#[from] NothingToAcknowledge),
@@ -126,14 +144,33 @@ impl Lifecycle {
     /// Asks for an intervention, and waits until it is done.
     ///
     /// # Errors
-    /// When it could not be.
+    /// When it could not be; the others say so too.
     pub async fn intervene(
         &self,
         request: InterventionRequest,
     ) -> Result<Vec<Intervened>, Refusal> {
+        self.ask(|answer| Order::Intervene(request, answer)).await
+    }
+
+    /// Asks for a run before its time, which starts as soon as its lane is free and nothing else is in its way.
+    ///
+    /// # Errors
+    /// When one goes on already.
+    pub async fn run(&self, probes: ProbeRequest) -> Result<Vec<String>, Refusal> {
+        self.ask(|answer| Order::Run(probes, answer)).await
+    }
+
+    /// Asks for runs to be cut, which leave no trace then.
+    ///
+    /// # Errors
+    /// When none goes on.
+    pub async fn cancel(&self, probes: ProbeRequest) -> Result<Vec<String>, Refusal> {
+        self.ask(|answer| Order::Cancel(probes, answer)).await
+    }
+
+    async fn ask<T>(&self, order: impl FnOnce(Answer<T>) -> Order) -> Result<T, Refusal> {
         let (answer, answered) = oneshot::channel();
-        let order = Order { request, answer };
-        let sent = self.0.send(order).await;
+        let sent = self.0.send(order(answer)).await;
         sent.map_err(|_| Refusal::Stopping)?;
         answered.await.unwrap_or(Err(Refusal::Stopping))
     }

@@ -409,7 +409,7 @@ impl Prober {
                 self.publish_opinion(probe.0, &edges);
             }
             Err(RunError::Cut) => {
-                info!(deployment = %deployment.name, workload = %workload.name, "run cut short by the shutdown, not recorded");
+                info!(deployment = %deployment.name, workload = %workload.name, "run cut short, not recorded");
                 self.board
                     .update(probe.0, |status| status.in_progress = false);
             }

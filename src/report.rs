@@ -23,11 +23,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::deployment::{
     AcknowledgementJson, ComparisonJson, DeploymentJson, DeploymentsJson, JudgementJson,
-    LastRunJson, ProbeJson,
+    LastRunJson, ProbeJson, RunsJson,
 };
 pub use self::environment::{EnvironmentJson, FieldChangeJson};
 pub use self::foreign::Source;
-pub use self::intervention::{IntervenedJson, InterventionJson, ProblemJson};
+pub use self::intervention::{IntervenedJson, InterventionJson, ProblemJson, WorkloadsJson};
 pub use self::read_back::{Unreadable, read_run};
 
 use crate::deployment::Deployment;

@@ -15,6 +15,7 @@ pub mod metrics;
 mod status_page;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -26,6 +27,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
@@ -37,6 +39,9 @@ use crate::history::Health;
 use crate::lifecycle::{Lifecycle, Reloader};
 use crate::vitals::Vitals;
 
+/// Readers of the history at once.
+const READERS: usize = 4;
+
 /// What the handlers share.
 #[derive(Debug)]
 pub struct Served {
@@ -45,6 +50,9 @@ pub struct Served {
     configuration: ArcSwap<String>,
     ready: AtomicBool,
     lifecycle: OnceLock<Lifecycle>,
+    storage: OnceLock<PathBuf>,
+    /// Turns of those who read the history.
+    readers: Semaphore,
     reloader: OnceLock<Reloader>,
 }
 
@@ -63,6 +71,8 @@ impl Served {
             configuration: ArcSwap::from_pointee(configuration),
             ready: AtomicBool::new(false),
             lifecycle: OnceLock::new(),
+            storage: OnceLock::new(),
+            readers: Semaphore::new(READERS),
             reloader: OnceLock::new(),
         }
     }
@@ -73,8 +83,9 @@ impl Served {
         let _ = self.lifecycle.set(lifecycle);
     }
 
-    /// Shows how the history is, too. To be said once, before it is served.
-    pub fn show_history(&self, health: Arc<Health>) {
+    /// Shows how the history in the directory `storage` is, and what is in it. To be said once, before it is served.
+    pub fn show_history(&self, storage: PathBuf, health: Arc<Health>) {
+        let _ = self.storage.set(storage);
         self.exposition.show_history(health);
     }
 

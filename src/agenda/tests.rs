@@ -367,3 +367,30 @@ fn an_empty_agenda_sleeps_for_ever() {
     assert_eq!(agenda.next_wake(), None);
     assert_eq!(agenda.poll(at("13:00:00")), []);
 }
+
+#[test]
+fn a_run_that_is_asked_for_starts_as_soon_as_nothing_is_in_its_way() {
+    let mut day = Day::new(
+        "11:30:00",
+        1,
+        &[
+            ("a/burst", "one", "0 * * * *"),
+            ("b/burst", "one", "30 12 * * *"),
+        ],
+    );
+    let (a, b) = (day.key("a/burst"), day.key("b/burst"));
+    assert!(day.agenda.request(a, at("11:40:00")));
+    assert_eq!(day.agenda.next_wake(), Some(at("11:30:00")), "at once");
+    assert_eq!(day.poll("11:40:00"), "start a/burst of 11:40:00");
+    assert!(!day.agenda.request(a, at("11:40:01")), "it goes already");
+    assert!(day.agenda.request(b, at("11:40:02")));
+    assert_eq!(day.poll("11:40:02"), "", "its lane is taken");
+    day.agenda.finished(a, None, at("11:41:00"));
+    assert_eq!(day.poll("11:41:00"), "start b/burst of 11:40:02");
+    day.agenda.finished(b, None, at("11:42:00"));
+    assert_eq!(
+        day.poll("12:00:00"),
+        "start a/burst of 12:00:00",
+        "the plan is as before"
+    );
+}

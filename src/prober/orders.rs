@@ -2,14 +2,15 @@
 //!
 //! An intervention takes effect at once, between two runs; its answer waits for the disk, and the loop does not.
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tracing::info;
 use uuid::Uuid;
 
 use super::{Prober, log, now};
+use crate::agenda::ProbeKey;
 use crate::history::{Event, Series, StoredIntervention};
 use crate::judges::Intervention;
-use crate::lifecycle::{Intervened, InterventionRequest, Order, Refusal};
+use crate::lifecycle::{Answer, Intervened, InterventionRequest, Order, ProbeRequest, Refusal};
 use crate::measure::Measure;
 use crate::measurement::RunId;
 
@@ -26,9 +27,47 @@ struct Done {
 }
 
 impl Prober {
-    /// Follows an order, and answers it.
+    /// Follows an order, and answers it. Whoever asked may have gone.
     pub(super) fn obey(&mut self, order: Order) {
-        let Order { request, answer } = order;
+        match order {
+            Order::Intervene(request, answer) => self.take_intervention(request, answer),
+            Order::Run(probes, answer) => _ = answer.send(self.run_now(&probes)),
+            Order::Cancel(probes, answer) => _ = answer.send(self.cancel(&probes)),
+        }
+    }
+
+    /// Lets the probes run before their time.
+    fn run_now(&mut self, request: &ProbeRequest) -> Result<Vec<String>, Refusal> {
+        let probes = self.probes_of(request)?;
+        let coming = probes
+            .into_iter()
+            .filter(|probe| self.agenda.request(ProbeKey(*probe), now()));
+        let coming: Vec<_> = coming.collect();
+        if coming.is_empty() {
+            return Err(Refusal::Running);
+        }
+        Ok(self.workloads(&coming))
+    }
+
+    /// Cuts the runs of the probes.
+    fn cancel(&self, request: &ProbeRequest) -> Result<Vec<String>, Refusal> {
+        let mut probes = self.probes_of(request)?;
+        probes.retain(|probe| self.agenda.is_running(ProbeKey(*probe)));
+        if probes.is_empty() {
+            return Err(Refusal::NotRunning);
+        }
+        for probe in &probes {
+            self.cut_run(self.tickets[*probe]);
+        }
+        Ok(self.workloads(&probes))
+    }
+
+    fn workloads(&self, probes: &[usize]) -> Vec<String> {
+        let name = |probe: &usize| self.plan.probes[*probe].workload.name.to_string();
+        probes.iter().map(name).collect()
+    }
+
+    fn take_intervention(&mut self, request: InterventionRequest, answer: Answer<Vec<Intervened>>) {
         let intervention = Intervention {
             at: now(),
             by: request.by.clone(),
@@ -38,7 +77,6 @@ impl Prober {
         };
         match self.intervene(&request, &intervention) {
             Ok(done) => self.store_and_answer(&intervention, done, answer),
-            // Whoever asked may have gone.
             Err(refusal) => _ = answer.send(Err(refusal)),
         }
     }
@@ -48,7 +86,7 @@ impl Prober {
         request: &InterventionRequest,
         intervention: &Intervention,
     ) -> Result<Vec<Done>, Refusal> {
-        let probes = self.probes_of(request)?;
+        let probes = self.probes_of(&request.probes)?;
         let mut refusal = None;
         let mut done = Vec::new();
         for probe in probes {
@@ -75,11 +113,10 @@ impl Prober {
     }
 
     /// The probes that a request is about.
-    fn probes_of(&self, request: &InterventionRequest) -> Result<Vec<usize>, Refusal> {
-        let InterventionRequest {
+    fn probes_of(&self, request: &ProbeRequest) -> Result<Vec<usize>, Refusal> {
+        let ProbeRequest {
             deployment,
             workload,
-            ..
         } = request;
         let all = self.plan.probes.iter().enumerate();
         let of_deployment: Vec<_> = all
@@ -107,7 +144,7 @@ impl Prober {
         &self,
         intervention: &Intervention,
         done: Vec<Done>,
-        answer: oneshot::Sender<Result<Vec<Intervened>, Refusal>>,
+        answer: Answer<Vec<Intervened>>,
     ) {
         let recorder = self.recorder.as_ref();
         // Queued in this order and at once; only the answer waits.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::EnvironmentJson;
 use crate::verdict::{Acknowledgement, Comparison, Judgement, Settlement};
@@ -13,6 +14,15 @@ use crate::verdict::{Acknowledgement, Comparison, Judgement, Settlement};
 pub struct DeploymentsJson {
     /// Each of them.
     pub deployments: Vec<DeploymentJson>,
+}
+
+/// Stored runs of a deployment, newest first, each as it was stored.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunsJson {
+    /// Each of them, without its requests.
+    pub runs: Vec<Box<RawValue>>,
+    /// What to give as `before` for the next page; `null` on the last one.
+    pub next: Option<String>,
 }
 
 /// One deployment. What is not known is `null`.

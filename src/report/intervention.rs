@@ -40,6 +40,13 @@ pub struct IntervenedJson {
     pub stored: bool,
 }
 
+/// The workloads whose runs are coming, or were cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadsJson {
+    /// Their names.
+    pub workloads: Vec<String>,
+}
+
 /// An answer that is none, as RFC 9457 has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProblemJson {

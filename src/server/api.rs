@@ -4,6 +4,7 @@
 //! as problem details (RFC 9457).
 
 mod problem;
+mod runs;
 mod views;
 
 use std::sync::Arc;
@@ -14,13 +15,16 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
+use serde::Deserialize;
 
 pub(super) use self::problem::Problem;
 use super::Served;
 use crate::judges::Act;
-use crate::lifecycle::{InterventionRequest, Refusal};
+use crate::lifecycle::{InterventionRequest, ProbeRequest, Refusal};
 use crate::measure::Measure;
-use crate::report::{DeploymentJson, DeploymentsJson, IntervenedJson, InterventionJson};
+use crate::report::{
+    DeploymentJson, DeploymentsJson, IntervenedJson, InterventionJson, WorkloadsJson,
+};
 
 type Answer<T> = Result<Json<T>, Problem>;
 
@@ -32,6 +36,12 @@ pub(super) fn router() -> Router<Arc<Served>> {
     Router::new()
         .route("/deployments", get(deployments))
         .route("/deployments/{name}", get(deployment))
+        .route(
+            "/deployments/{name}/runs",
+            get(runs::of_deployment).post(run_now),
+        )
+        .route("/deployments/{name}/cancel", post(cancel))
+        .route("/runs/{id}", get(runs::one))
         .route("/deployments/{name}/acknowledgements", post(acknowledge))
         .route("/deployments/{name}/baseline/pin", post(pin))
         .route("/deployments/{name}/baseline/unpin", post(unpin))
@@ -126,8 +136,10 @@ async fn intervene(
         None => None,
     };
     let request = InterventionRequest {
-        deployment,
-        workload: said.workload,
+        probes: ProbeRequest {
+            deployment,
+            workload: said.workload,
+        },
         measure,
         by: said.by,
         why: said.why,
@@ -144,6 +156,43 @@ async fn intervene(
         stored: done.stored,
     });
     Ok(Json(done.collect()))
+}
+
+/// Which workload is meant; all of the deployment's if it is left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Meant {
+    workload: Option<String>,
+}
+
+async fn run_now(
+    State(served): State<Arc<Served>>,
+    Path(deployment): Path<String>,
+    meant: Result<Json<Meant>, JsonRejection>,
+) -> Result<(StatusCode, Json<WorkloadsJson>), Problem> {
+    let lifecycle = served.lifecycle.get().ok_or_else(Problem::no_lifecycle)?;
+    let Json(Meant { workload }) = meant?;
+    let probes = ProbeRequest {
+        deployment,
+        workload,
+    };
+    let workloads = lifecycle.run(probes).await?;
+    Ok((StatusCode::ACCEPTED, Json(WorkloadsJson { workloads })))
+}
+
+async fn cancel(
+    State(served): State<Arc<Served>>,
+    Path(deployment): Path<String>,
+    meant: Result<Json<Meant>, JsonRejection>,
+) -> Answer<WorkloadsJson> {
+    let lifecycle = served.lifecycle.get().ok_or_else(Problem::no_lifecycle)?;
+    let Json(Meant { workload }) = meant?;
+    let probes = ProbeRequest {
+        deployment,
+        workload,
+    };
+    let workloads = lifecycle.cancel(probes).await?;
+    Ok(Json(WorkloadsJson { workloads }))
 }
 
 fn unknown_measure(name: &str) -> Problem {

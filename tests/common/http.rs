@@ -29,6 +29,16 @@ pub(crate) async fn post(url: &str) -> Result<(u16, String), reqwest::Error> {
     Ok((status, response.text().await?))
 }
 
+/// POSTs JSON to `url`.
+pub(crate) async fn post_json(url: &str, body: &Value) -> Result<(u16, String), reqwest::Error> {
+    let request = client()
+        .post(url)
+        .header("content-type", "application/json");
+    let response = request.body(body.to_string()).send().await?;
+    let status = response.status().as_u16();
+    Ok((status, response.text().await?))
+}
+
 /// Asks the Prometheus at `base_url` for the current value of `query`: labels and value of each series.
 pub(crate) async fn query(base_url: &str, query: &str) -> Vec<(Value, f64)> {
     let mut url: reqwest::Url = format!("{base_url}/api/v1/query").parse().expect("a URL");

@@ -49,7 +49,10 @@ impl From<Refusal> for Problem {
             Refusal::UnknownDeployment(_) | Refusal::UnknownWorkload { .. } => {
                 StatusCode::NOT_FOUND
             }
-            Refusal::NotJudged | Refusal::NothingToAcknowledge(_) => StatusCode::CONFLICT,
+            Refusal::NotJudged
+            | Refusal::NothingToAcknowledge(_)
+            | Refusal::Running
+            | Refusal::NotRunning => StatusCode::CONFLICT,
             Refusal::NotYet | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, refusal.to_string())
