@@ -25,7 +25,7 @@ use crate::lifecycle::{ReloadRequests, Reloader, lifecycle, reloader};
 use crate::measurement::RunId;
 use crate::prober::{Plan, Prober};
 use crate::report::EnvironmentJson;
-use crate::server::{self, Served};
+use crate::server::{self, Front, Served};
 use crate::supervisor::Supervisor;
 use crate::vitals::Vitals;
 
@@ -43,6 +43,7 @@ pub struct Daemon {
     served: Arc<Served>,
     vitals: Arc<Vitals>,
     listeners: Vec<TcpListener>,
+    front: Arc<Front>,
     writing: Option<Writing>,
     recorder: Option<Recorder>,
     /// How the configuration is read anew, and what asks for that.
@@ -75,6 +76,7 @@ impl Daemon {
             served,
             vitals,
             listeners,
+            front: Arc::default(),
             writing: None,
             recorder: None,
             reload: None,
@@ -137,6 +139,13 @@ impl Daemon {
         self
     }
 
+    /// The same daemon behind `front`, which may be protected anew while it runs.
+    #[must_use]
+    pub fn behind(mut self, front: Arc<Front>) -> Self {
+        self.front = front;
+        self
+    }
+
     /// The board that it publishes on.
     pub fn board(&self) -> Arc<Board> {
         Arc::clone(&self.board)
@@ -153,6 +162,7 @@ impl Daemon {
             served,
             vitals,
             listeners,
+            front,
             writing,
             recorder,
             reload,
@@ -169,6 +179,7 @@ impl Daemon {
         let mut serving = tokio::spawn(server::serve(
             listeners,
             Arc::clone(&served),
+            front,
             probed.clone(),
         ));
         served.mark_ready(true);

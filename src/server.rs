@@ -9,10 +9,21 @@
 //! | `/api/v1/…` | the deployments in JSON, and what can be said of their verdicts |
 //! | `/-/reload` | POST: read the configuration anew |
 //! | `/-/ready` | 200 once the history is open and the schedule runs, 503 before and during a shutdown |
+//!
+//! Before a route is asked, a request has passed a [`Front`]: TLS, limits, a password, the prefix of a proxy.
 
 mod api;
+mod client_certificates;
+mod connections;
+mod crowd;
+mod front;
 pub mod metrics;
+mod passwords;
+mod patience;
 mod status_page;
+mod tls;
+mod token_bucket;
+mod web;
 
 use std::io;
 use std::path::PathBuf;
@@ -32,8 +43,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 
+pub use self::client_certificates::ClientPolicy;
+use self::crowd::Crowd;
+pub use self::front::{Front, MAX_CONNECTIONS};
 use self::metrics::Exposition;
+pub use self::passwords::Users;
 pub use self::status_page::last_run_in_words;
+pub use self::tls::{TlsSettings, ciphers, curves, is_of_tls13};
+pub use self::web::{RateLimit, Web};
 use crate::board::Board;
 use crate::history::Health;
 use crate::lifecycle::{Lifecycle, Reloader};
@@ -111,24 +128,26 @@ impl Served {
     }
 }
 
-/// Answers on every listener until `stop`, then ends after the answers that are under way.
+/// Answers on every listener behind `front` until `stop`, then ends after the answers that are under way.
 ///
 /// # Errors
 /// When a listener fails for good.
 pub async fn serve(
     listeners: Vec<TcpListener>,
     served: Arc<Served>,
+    front: Arc<Front>,
     stop: CancellationToken,
 ) -> io::Result<()> {
+    let crowd = Crowd::new(front.max_connections);
     let mut serving = JoinSet::new();
     for listener in listeners {
-        let stop = stop.clone();
-        let answer = axum::serve(listener, router(Arc::clone(&served)));
-        serving.spawn(
-            answer
-                .with_graceful_shutdown(async move { stop.cancelled().await })
-                .into_future(),
-        );
+        serving.spawn(connections::serve(
+            listener,
+            Arc::clone(&front),
+            Arc::clone(&crowd),
+            router(Arc::clone(&served)),
+            stop.clone(),
+        ));
     }
     while let Some(ended) = serving.join_next().await {
         ended.map_err(io::Error::other)??;
