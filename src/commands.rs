@@ -18,3 +18,4 @@ pub mod serve;
 pub mod shell;
 mod signal;
 pub mod simulate;
+mod web;

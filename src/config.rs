@@ -14,6 +14,7 @@ use crate::workload::Workload;
 pub use self::finding::{Finding, Mistakes, Severity};
 pub use self::global::{Buckets, Global};
 pub use self::probes::Probe;
+pub use self::web::WebConfig;
 
 use self::deployments::{Definitions, ReadDeployment, read_deployments};
 use self::document::Node;
@@ -45,6 +46,8 @@ mod source;
 mod tolerances;
 mod validity;
 mod values;
+mod web;
+mod web_tls;
 mod workloads;
 
 const FIELDS: &[&str] = &["global", "auths", "workloads", "deployments"];

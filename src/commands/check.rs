@@ -1,12 +1,12 @@
 //! `check`: reads a configuration, and tells what is wrong with it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::config::Config;
 use crate::config::finding::counted;
+use crate::config::{Config, WebConfig};
 
 /// The flags of `check`.
 #[derive(Args, Clone, Debug)]
@@ -19,27 +19,54 @@ pub struct CheckArgs {
         default_value = "config/prober.yaml"
     )]
     pub config_file: PathBuf,
+    /// The web configuration to read as well
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config_file: Option<PathBuf>,
 }
 
 const EXAMPLE: &str = "\
 Example:
   vllm-prober check --config.file config/prober.yaml
 
-Exit status: 0 if the configuration can be used, with or without warnings; 1 if not.";
+Exit status: 0 if all that is read can be used, with or without warnings; 1 if not.";
 
-/// Prints mistakes and warnings to stderr; if there are no mistakes, one line to stdout.
+/// Prints mistakes and warnings to stderr; for a file without mistakes, one line to stdout.
 pub fn run(args: &CheckArgs) -> ExitCode {
+    let web = args.web_config_file.as_deref().map(check_web);
+    match (check(args), web) {
+        (true, None | Some(true)) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn check_web(path: &Path) -> bool {
+    match WebConfig::load(path) {
+        Ok(web) => {
+            for warning in &web.warnings {
+                eprintln!("{warning}");
+            }
+            println!("{}: good", path.display());
+            true
+        }
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            false
+        }
+    }
+}
+
+fn check(args: &CheckArgs) -> bool {
     match Config::load(&args.config_file) {
         Ok(config) => {
             for warning in &config.warnings {
                 eprintln!("{warning}");
             }
             println!("{}: {}", args.config_file.display(), summary(&config));
-            ExitCode::SUCCESS
+            true
         }
         Err(mistakes) => {
             eprintln!("{mistakes}");
-            ExitCode::FAILURE
+            false
         }
     }
 }
@@ -77,8 +104,23 @@ mod tests {
         ] {
             let args = CheckArgs {
                 config_file: file.into(),
+                web_config_file: None,
             };
             assert_eq!(format!("{:?}", run(&args)), format!("{status:?}"), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_bad_web_configuration_is_bad_whatever_else_is_good() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("web.yml");
+        for (text, status) in [("", ExitCode::SUCCESS), ("tls: {}", ExitCode::FAILURE)] {
+            std::fs::write(&file, text).unwrap();
+            let args = CheckArgs {
+                config_file: "config/prober.yaml".into(),
+                web_config_file: Some(file.clone()),
+            };
+            assert_eq!(format!("{:?}", run(&args)), format!("{status:?}"), "{text}");
         }
     }
 

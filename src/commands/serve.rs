@@ -1,6 +1,5 @@
 //! `serve`: the daemon, from a configuration file to the last answer.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,16 +7,17 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::SignedDuration;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::logging::LogArgs;
 use super::signal;
+use super::web::WebArgs;
 use crate::config::{Config, Global};
 use crate::daemon::{Daemon, Loaded, Reload};
 use crate::history::History;
 use crate::prober::{Plan, PlannedProbe};
+use crate::server::Front;
 use crate::supervisor::Supervisor;
 use crate::totals::{Buckets, HistogramBounds};
 
@@ -42,16 +42,8 @@ pub struct ServeArgs {
         value_parser = interval
     )]
     watch_interval: Duration,
-    /// Where to listen, as host:port or :port; may be given several times
-    #[arg(
-        long = "web.listen-address",
-        default_value = ":10016",
-        value_name = "ADDRESS"
-    )]
-    listen_addresses: Vec<String>,
-    /// Allow runs to be acknowledged and baselines to be pinned over HTTP
-    #[arg(long = "web.enable-lifecycle")]
-    enable_lifecycle: bool,
+    #[command(flatten)]
+    web: WebArgs,
     /// The directory of the history; it is created when it is missing
     #[arg(
         long = "storage.path",
@@ -81,7 +73,14 @@ pub async fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match serve(&args, config, stop).await {
+    let front = match args.web.front() {
+        Ok(front) => front,
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match serve(&args, config, front, stop).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             error!("{message}");
@@ -90,17 +89,14 @@ pub async fn run(args: ServeArgs) -> ExitCode {
     }
 }
 
-async fn serve(args: &ServeArgs, config: Config, stop: CancellationToken) -> Result<(), String> {
-    let mut listeners = Vec::new();
-    for address in &args.listen_addresses {
-        let listener = listen(address)
-            .await
-            .map_err(|error| format!("--web.listen-address {address}: {error}"))?;
-        if let Ok(address) = listener.local_addr() {
-            info!(%address, "listening");
-        }
-        listeners.push(listener);
-    }
+async fn serve(
+    args: &ServeArgs,
+    config: Config,
+    front: Arc<Front>,
+    stop: CancellationToken,
+) -> Result<(), String> {
+    let listeners = args.web.listeners().await?;
+    args.web.announce(&listeners, &front);
     let storage = |error| format!("--storage.path {}: {error}", args.storage_path.display());
     let history = History::open(&args.storage_path).await.map_err(storage)?;
     let Loaded {
@@ -120,16 +116,19 @@ async fn serve(args: &ServeArgs, config: Config, stop: CancellationToken) -> Res
     let mut daemon = Daemon::new(plan, text, listeners)
         .following(reload)
         .supervised(supervisor)
+        .behind(Arc::clone(&front))
         .keeping(history, retention)
         .await
         .map_err(storage)?;
-    if args.enable_lifecycle {
+    if args.web.enable_lifecycle {
         daemon = daemon.allowing_lifecycle();
     }
-    daemon
-        .run(stop)
-        .await
-        .map_err(|error| format!("the server failed: {error}"))
+    // Once the daemon has stopped there is nothing left to protect.
+    let ended = tokio::select! {
+        ended = daemon.run(stop) => ended,
+        () = args.web.watch(&front) => Ok(()),
+    };
+    ended.map_err(|error| format!("the server failed: {error}"))
 }
 
 /// Reads the configuration, and logs its warnings.
@@ -184,24 +183,4 @@ fn histogram_bounds(global: Global) -> HistogramBounds {
             time_per_output_token: global.buckets.tpot,
         })
     })
-}
-
-/// Listens on `host:port`, or with `:port` on every address of the machine.
-pub(super) async fn listen(address: &str) -> std::io::Result<TcpListener> {
-    let Some(port) = address.strip_prefix(':') else {
-        return TcpListener::bind(address).await;
-    };
-    let port: u16 = port
-        .parse()
-        .map_err(|_| std::io::Error::other("the port is not a number from 0 to 65535"))?;
-    match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
-        // A machine without IPv6.
-        Err(error)
-            if error.kind() == std::io::ErrorKind::Unsupported
-                || error.raw_os_error() == Some(97) =>
-        {
-            TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await
-        }
-        listener => listener,
-    }
 }
