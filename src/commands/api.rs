@@ -1,10 +1,13 @@
 //! How a command talks to a daemon that runs: one request, and an answer or what went wrong with it.
 
+use std::error::Error;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Method, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -24,9 +27,92 @@ pub(super) struct DaemonArgs {
         value_name = "URL"
     )]
     url: Url,
+    /// The certificate of the authority that the daemon's certificate is from, in PEM form
+    #[arg(long, env = "VLLM_PROBER_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// The certificate to show to the daemon, in PEM form
+    #[arg(
+        long,
+        env = "VLLM_PROBER_CERT_FILE",
+        value_name = "FILE",
+        requires = "key_file"
+    )]
+    cert_file: Option<PathBuf>,
+    /// The key of that certificate
+    #[arg(
+        long,
+        env = "VLLM_PROBER_KEY_FILE",
+        value_name = "FILE",
+        requires = "cert_file"
+    )]
+    key_file: Option<PathBuf>,
+    /// The name to give to a daemon that asks for one
+    #[arg(
+        long,
+        env = "VLLM_PROBER_USER",
+        value_name = "NAME",
+        requires = "password_file"
+    )]
+    user: Option<String>,
+    /// The file whose first line is the password
+    #[arg(
+        long,
+        env = "VLLM_PROBER_PASSWORD_FILE",
+        value_name = "FILE",
+        requires = "user"
+    )]
+    password_file: Option<PathBuf>,
+}
+
+fn read(option: &str, path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("{option} {}: {error}", path.display()))
 }
 
 impl DaemonArgs {
+    fn client(&self) -> Result<reqwest::Client, String> {
+        // Already installed is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = reqwest::Client::builder()
+            .no_proxy()
+            // A password is not carried on to wherever an answer points.
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(PATIENCE);
+        if let Some(path) = &self.ca_file {
+            let unusable = |what: String| format!("--ca-file {}: {what}", path.display());
+            let text = read("--ca-file", path)?;
+            let all = reqwest::Certificate::from_pem_bundle(&text)
+                .map_err(|error| unusable(error.to_string()))?;
+            if all.is_empty() {
+                return Err(unusable("there is no certificate in PEM form".to_owned()));
+            }
+            builder = builder.tls_certs_only(all);
+        }
+        if let (Some(certificate), Some(key)) = (&self.cert_file, &self.key_file) {
+            let mut both = read("--cert-file", certificate)?;
+            both.push(b'\n');
+            both.extend(read("--key-file", key)?);
+            let identity = reqwest::Identity::from_pem(&both)
+                .map_err(|error| format!("--cert-file and --key-file: {error}"))?;
+            builder = builder.identity(identity);
+        }
+        builder.build().map_err(|error| error.to_string())
+    }
+
+    /// The name and the password, if the daemon is to be told any.
+    fn credentials(&self) -> Result<Option<(&str, String)>, String> {
+        let (Some(user), Some(path)) = (&self.user, &self.password_file) else {
+            return Ok(None);
+        };
+        let text = String::from_utf8(read("--password-file", path)?)
+            .map_err(|_| format!("--password-file {}: it is not UTF-8", path.display()))?;
+        let password = text.lines().next().unwrap_or_default().to_owned();
+        if password.is_empty() {
+            let path = path.display();
+            return Err(format!("--password-file {path}: its first line is empty"));
+        }
+        Ok(Some((user, password)))
+    }
+
     /// GETs what is at the path whose `segments` these are.
     pub(super) async fn get<T: DeserializeOwned>(&self, segments: &[&str]) -> Result<T, String> {
         self.ask(Method::GET, segments, None::<&()>).await
@@ -58,20 +144,23 @@ impl DaemonArgs {
             path.pop_if_empty().extend(segments);
         }
         let unreachable = |error: reqwest::Error| {
-            let mut told = error.without_url().to_string();
+            let error = error.without_url();
+            let mut told = error.to_string();
             if told == "error sending request" {
-                told = "it cannot be reached".to_owned();
+                told = match tls_fault(&error) {
+                    Some(fault) => return format!("{}: {fault}", self.url),
+                    None => "it cannot be reached".to_owned(),
+                };
             }
             format!(
                 "{}: {told}; name the daemon with --url, or start it with `vllm-prober serve`",
                 self.url
             )
         };
-        // Already installed is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
-        let client = client.build().map_err(unreachable)?;
-        let mut request = client.request(method, url);
+        let mut request = self.client()?.request(method, url);
+        if let Some((user, password)) = self.credentials()? {
+            request = request.basic_auth(user, Some(password));
+        }
         if let Some(body) = body {
             let body = serde_json::to_vec(body).map_err(|error| error.to_string())?;
             request = request.header(CONTENT_TYPE, "application/json").body(body);
@@ -79,6 +168,12 @@ impl DaemonArgs {
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let answer = response.bytes().await.map_err(unreachable)?;
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(format!(
+                "{} takes no one without a name and the right password; see --user and --password-file",
+                self.url
+            ));
+        }
         if !status.is_success() {
             let problem: Result<ProblemJson, _> = serde_json::from_slice(&answer);
             return Err(problem.map_or_else(
@@ -98,4 +193,25 @@ impl DaemonArgs {
             )
         })
     }
+}
+
+/// What TLS finds wrong, if that is why a request failed.
+fn tls_fault(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(at) = cause {
+        match at.downcast_ref() {
+            Some(error @ rustls::Error::AlertReceived(_)) => {
+                return Some(format!("{error}; does it want --cert-file and --key-file?"));
+            }
+            Some(error) => return Some(format!("{error}; is --ca-file the right one?")),
+            None => {}
+        }
+        // An I/O error is what it carries, and names only that one's source as its own.
+        let carried = at.downcast_ref().and_then(io::Error::get_ref);
+        cause = match carried {
+            Some(carried) => Some(carried),
+            None => at.source(),
+        };
+    }
+    None
 }
