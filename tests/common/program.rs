@@ -75,8 +75,13 @@ impl Program {
 
     /// Starts any program; its log is what it writes to standard error.
     pub(crate) fn start(command: &mut Command) -> Self {
+        Self::start_on(command, Stdio::null())
+    }
+
+    /// The same with something to read from.
+    pub(crate) fn start_on(command: &mut Command, stdin: impl Into<Stdio>) -> Self {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -24,14 +24,22 @@ pub(crate) struct Prometheus {
 impl Prometheus {
     /// Starts the `prometheus` of this machine with its data under `directory`.
     pub(crate) fn start(directory: &Path, target: &str) -> Self {
+        let target = target.strip_prefix("http://").expect("a plain HTTP target");
+        Self::start_with(
+            directory,
+            &format!("static_configs: [{{ targets: ['{target}'] }}]"),
+        )
+    }
+
+    /// The same with what is said of the job in YAML, below its name.
+    pub(crate) fn start_with(directory: &Path, job: &str) -> Self {
         let free = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .expect("a free port");
         let config = directory.join("prometheus.yml");
-        let target = target.strip_prefix("http://").expect("a plain HTTP target");
+        let job = job.replace('\n', "\n    ");
         let text = format!(
-            "global: {{ scrape_interval: 1s }}\nscrape_configs:\n  - job_name: vllm-prober\n    \
-             static_configs: [{{ targets: ['{target}'] }}]\n"
+            "global: {{ scrape_interval: 1s }}\nscrape_configs:\n  - job_name: vllm-prober\n    {job}\n"
         );
         std::fs::write(&config, text).expect("a configuration file");
         let mut command = Command::new("prometheus");
