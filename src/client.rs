@@ -6,10 +6,16 @@
 pub mod answer;
 pub mod chat;
 mod connection;
+mod credentials;
+mod error;
 mod failure;
+mod masking;
 pub mod page;
+mod resolver;
 pub mod sse;
 pub mod text_format;
+mod tls;
+mod tokens;
 pub mod watch;
 
 use std::pin::{Pin, pin};
@@ -18,7 +24,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::Mutex;
@@ -26,11 +32,14 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use self::answer::{StreamedAnswer, whole_answer};
-pub use self::connection::ClientError;
-use self::connection::ConnectLog;
+use self::connection::{ConnectLog, Target, address};
+pub use self::credentials::Credentials;
+pub use self::error::ClientError;
 use self::failure::classify;
+use self::masking::Masking;
+pub use self::tokens::Tokens;
 use self::watch::Heard;
-use crate::deployment::Endpoint;
+use crate::endpoint::Endpoint;
 use crate::measurement::{Completion, Connections, FailureReason, RequestError, RequestRecord};
 use crate::workload::Limits;
 
@@ -53,6 +62,7 @@ pub struct Client {
     /// first and written when all of them had been.
     dispatch: Arc<Mutex<()>>,
     heard: Heard,
+    masking: Masking,
     limits: Limits,
     completions: Url,
     models: Url,
@@ -105,21 +115,32 @@ pub struct Shape {
 }
 
 impl Client {
-    /// Makes a client for one run; reads token and certificates, sends nothing.
+    /// Makes a client for one run; reads certificates, sends nothing.
     ///
     /// # Errors
-    /// When the token or the CA file cannot be used.
-    pub fn new(endpoint: &Endpoint, limits: &Limits) -> Result<Self, ClientError> {
+    /// When a file of certificates or keys cannot be used.
+    pub fn new(
+        endpoint: &Endpoint,
+        credentials: &Credentials,
+        limits: &Limits,
+    ) -> Result<Self, ClientError> {
         let log = ConnectLog::default();
         Ok(Self {
-            http: connection::http(endpoint, limits.connect, log.clone())?,
+            http: connection::http(
+                Target::Server(endpoint.root()),
+                &endpoint.route,
+                credentials,
+                limits.connect,
+                log.clone(),
+            )?,
             log,
             dispatch: Arc::default(),
             heard: Heard::default(),
+            masking: credentials.masking.clone(),
             limits: *limits,
-            completions: endpoint.url("/v1/chat/completions"),
-            models: endpoint.url("/v1/models"),
-            version: endpoint.url("/version"),
+            completions: address(endpoint, "/v1/chat/completions"),
+            models: address(endpoint, "/v1/models"),
+            version: address(endpoint, "/version"),
         })
     }
 
@@ -142,7 +163,7 @@ impl Client {
             .into_iter()
             .flatten()
             .find_map(|body| serde_json::from_slice::<Version>(&body).ok())
-            .map(|said| said.version)
+            .map(|said| self.masking.text(said.version))
     }
 
     /// The connections opened so far, all of them counted as opened beforehand.
@@ -176,7 +197,8 @@ impl Client {
         let models: Models = serde_json::from_slice(&body).map_err(|error| {
             RequestError::new(FailureReason::BadJson, format!("/v1/models: {error}"))
         })?;
-        Ok(models.data.into_iter().map(|model| model.id).collect())
+        let ids = models.data.into_iter().map(|model| model.id);
+        Ok(ids.map(|id| self.masking.text(id)).collect())
     }
 
     /// Sends one chat completion and records what happened to it, timed by `clock`.
@@ -219,10 +241,11 @@ impl Client {
             }
         }
         .await;
+        let ended = clock.elapsed();
         RequestRecord {
             sent,
-            ended: clock.elapsed(),
-            outcome,
+            ended,
+            outcome: self.without_secrets(outcome),
         }
     }
 
@@ -265,6 +288,17 @@ impl Client {
         answer.finish()
     }
 
+    /// What came of a request, with nothing in its words that lets us in.
+    fn without_secrets(
+        &self,
+        outcome: Result<Completion, RequestError>,
+    ) -> Result<Completion, RequestError> {
+        let mut completion = outcome.map_err(|error| self.masking.error(error))?;
+        let fingerprint = completion.system_fingerprint.take();
+        completion.system_fingerprint = fingerprint.map(|text| self.masking.text(text));
+        Ok(completion)
+    }
+
     /// Gets a small document, whatever its status, within the time that a connection may take twice over.
     async fn small(&self, url: &Url) -> Result<Bytes, RequestError> {
         let fetch = async {
@@ -274,7 +308,7 @@ impl Client {
                 .send()
                 .await
                 .map_err(|error| classify(&error, false))?;
-            let status = response.status();
+            let (status, head) = (response.status(), response.headers().clone());
             let mut body = Vec::new();
             while let Some(chunk) = response
                 .chunk()
@@ -289,7 +323,7 @@ impl Client {
             if status.is_success() {
                 Ok(body.into())
             } else {
-                Err(status_error(status, &body))
+                Err(status_error(status, &head, &body))
             }
         };
         let late = || {
@@ -301,6 +335,7 @@ impl Client {
         timeout(2 * self.limits.connect, fetch)
             .await
             .unwrap_or_else(|_| Err(late()))
+            .map_err(|error| self.masking.error(error))
     }
 }
 
@@ -386,14 +421,14 @@ async fn refusal(
     patience: &Patience<'_>,
     timer: Pin<&mut Sleep>,
 ) -> RequestError {
-    let status = response.status();
+    let (status, head) = (response.status(), response.headers().clone());
     let mut body = Vec::new();
     // The status is the reason, whatever becomes of the page that explains it.
     let _ = read(response, SMALL_BODY_BYTES, &mut body, patience, timer).await;
-    status_error(status, &body)
+    status_error(status, &head, &body)
 }
 
-fn status_error(status: StatusCode, body: &[u8]) -> RequestError {
+fn status_error(status: StatusCode, head: &HeaderMap, body: &[u8]) -> RequestError {
     let reason = match status.as_u16() {
         300..400 => FailureReason::Redirect,
         401 => FailureReason::Http401,
@@ -403,10 +438,23 @@ fn status_error(status: StatusCode, body: &[u8]) -> RequestError {
         500..600 => FailureReason::Http5xx,
         _ => FailureReason::HttpOther,
     };
-    RequestError::new(
-        reason,
-        format!("HTTP {}: {}", status.as_u16(), chat::error_message(body)),
-    )
+    let said = match head.get(LOCATION) {
+        Some(location) if reason == FailureReason::Redirect => format!(
+            "the server redirects to {}, which is not followed: configure the address itself",
+            place(location)
+        ),
+        _ => chat::error_message(body),
+    };
+    RequestError::new(reason, format!("HTTP {}: {said}", status.as_u16()))
+}
+
+/// Where a redirect leads, without what may be secret of it: a query, or a name and password.
+fn place(location: &HeaderValue) -> String {
+    let text = String::from_utf8_lossy(location.as_bytes());
+    match Url::parse(&text) {
+        Ok(url) => format!("{}{}", url.origin().ascii_serialization(), url.path()),
+        Err(_) => text.split(['?', '#']).next().unwrap_or_default().to_owned(),
+    }
 }
 
 fn expect_events(response: &Response) -> Result<(), RequestError> {

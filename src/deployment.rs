@@ -15,6 +15,8 @@ use crate::environment::EnvironmentField;
 use crate::guard::Guards;
 use crate::measure::Tolerances;
 
+pub use crate::endpoint::{Endpoint, SecretSource};
+
 /// The name of a deployment: the `deployment` label of every series about it. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeploymentName(Arc<str>);
@@ -157,96 +159,8 @@ pub enum MetricsSource {
     /// At `/metrics` below the server's root.
     #[default]
     Own,
-    /// At another address, without the bearer token.
+    /// At another address, without anything that lets us in at the server.
     At(Url),
     /// Nowhere: behind the base URL there are several servers, or it shows no metrics.
     Off,
-}
-
-/// Where a deployment answers, and what it takes to be let in.
-#[derive(Clone, Debug)]
-pub struct Endpoint {
-    base_url: Url,
-    /// Sent as `Authorization: Bearer …` with every request; read anew for every run.
-    pub bearer_token: Option<SecretSource>,
-    /// A PEM file whose certificates are trusted instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// A proxy to go through; without one, none is used, whatever the environment says.
-    pub proxy: Option<Url>,
-}
-
-impl Endpoint {
-    /// An endpoint at `base_url`, with or without a trailing `/v1` or `/`: both mean the same root.
-    pub fn new(mut base_url: Url) -> Self {
-        let path = base_url.path().trim_end_matches('/');
-        let root = path
-            .strip_suffix("/v1")
-            .unwrap_or(path)
-            .trim_end_matches('/')
-            .to_owned();
-        base_url.set_path(&root);
-        Self {
-            base_url,
-            bearer_token: None,
-            ca_file: None,
-            proxy: None,
-        }
-    }
-
-    /// The server's root as text, without a trailing slash.
-    pub fn base_url(&self) -> &str {
-        self.base_url.as_str().trim_end_matches('/')
-    }
-
-    /// The address of `path` (which starts with a slash) below the server's root.
-    pub fn url(&self, path: &str) -> Url {
-        let mut url = self.base_url.clone();
-        url.set_path(&format!(
-            "{}{path}",
-            self.base_url.path().trim_end_matches('/')
-        ));
-        url
-    }
-
-    /// Whether the connection is encrypted.
-    pub fn is_https(&self) -> bool {
-        self.base_url.scheme() == "https"
-    }
-}
-
-/// Where a secret is read from, at the moment it is needed, so that a rotated one is picked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretSource {
-    /// The first line of a file.
-    File(PathBuf),
-    /// An environment variable.
-    Env(String),
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_base_url_means_the_same_with_and_without_v1() {
-        for (written, completions) in [
-            ("http://gpu:8000", "http://gpu:8000/v1/chat/completions"),
-            ("http://gpu:8000/", "http://gpu:8000/v1/chat/completions"),
-            ("http://gpu:8000/v1", "http://gpu:8000/v1/chat/completions"),
-            ("http://gpu:8000/v1/", "http://gpu:8000/v1/chat/completions"),
-            (
-                "https://gw/team-a/v1",
-                "https://gw/team-a/v1/chat/completions",
-            ),
-            ("https://gw/team-a", "https://gw/team-a/v1/chat/completions"),
-        ] {
-            let endpoint = Endpoint::new(Url::parse(written).unwrap());
-            assert_eq!(
-                endpoint.url("/v1/chat/completions").as_str(),
-                completions,
-                "{written}"
-            );
-            assert!(!endpoint.base_url().ends_with('/'), "{written}");
-        }
-    }
 }

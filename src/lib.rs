@@ -6,10 +6,12 @@
 pub mod budget;
 mod closed_set;
 pub mod deployment;
+pub mod endpoint;
 pub mod environment;
 pub mod guard;
 pub mod measure;
 pub mod schedule;
+pub mod secret;
 pub mod validity;
 pub mod workload;
 

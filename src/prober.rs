@@ -30,6 +30,7 @@ use self::judging::{Bench, Replayed, Unread};
 pub use self::plan::{NextPlan, Plan, PlannedProbe, RemovedRuns};
 use crate::agenda::{Agenda, DeferredReason, Event, ProbeKey, SkippedReason, Spent};
 use crate::board::{Board, DeploymentStatus};
+use crate::client::Tokens;
 use crate::condition::Condition;
 use crate::deployment::Deployment;
 use crate::environment::{FieldChange, Generation};
@@ -91,6 +92,8 @@ pub struct Prober {
     watchdog: Watchdog,
     /// Cuts the runs in flight.
     cut: CancellationToken,
+    /// Access tokens, for as long as they are good.
+    tokens: Tokens,
 }
 
 impl Prober {
@@ -119,6 +122,7 @@ impl Prober {
             orders: None,
             watchdog: Supervisor::default().watchdog(),
             cut: CancellationToken::new(),
+            tokens: Tokens::default(),
         }
     }
 
@@ -292,6 +296,7 @@ impl Prober {
         let attempt = Attempt {
             previous: shown.probes[probe.0].last_reading.clone(),
             observed: !known.is_some_and(|known| known.several_servers),
+            tokens: self.tokens.clone(),
             ..Attempt::new(
                 Arc::clone(&planned.deployment),
                 Arc::clone(&planned.workload),

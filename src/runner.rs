@@ -25,11 +25,13 @@ use self::follower::Follower;
 use self::hold::reason_to_wait;
 use self::survey::survey;
 use crate::client::watch::{Unread, Watch};
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, Credentials, Tokens};
 use crate::deployment::Deployment;
 use crate::environment::{Environment, EnvironmentField, EnvironmentSource, Finding};
 use crate::guard::Hold;
-use crate::measurement::{Connections, RequestError, RequestRecord, Run, RunId, WarmUp};
+use crate::measurement::{
+    Connections, FailureReason, RequestError, RequestRecord, Run, RunId, WarmUp,
+};
 use crate::observation::{Health, Moment, Observation};
 use crate::reading::Reading;
 use crate::workload::Workload;
@@ -103,6 +105,8 @@ pub struct Attempt {
     pub previous: Option<Arc<Reading>>,
     /// Whether the server's own metrics are of use: not when several servers answer at its address.
     pub observed: bool,
+    /// Access tokens that were fetched for earlier runs.
+    pub tokens: Tokens,
 }
 
 impl Attempt {
@@ -113,6 +117,7 @@ impl Attempt {
             workload,
             previous: None,
             observed: true,
+            tokens: Tokens::default(),
         }
     }
 }
@@ -127,7 +132,15 @@ pub async fn measure(
     progress: Arc<Progress>,
     stop: CancellationToken,
 ) -> Result<Run, RunError> {
-    let mut watch = Watch::new(&attempt.deployment, attempt.workload.limits.connect)?;
+    let endpoint = &attempt.deployment.endpoint;
+    let limits = &attempt.workload.limits;
+    // All that a run needs to be let in is there before it begins, and is not asked for again.
+    let reading = Credentials::read(endpoint, &attempt.tokens, limits.run);
+    let credentials = match stop.run_until_cancelled(reading).await {
+        None => return Err(RunError::Cut),
+        Some(read) => read?,
+    };
+    let mut watch = Watch::new(&attempt.deployment, &credentials, limits.connect)?;
     if !attempt.observed {
         watch.ignore_metrics("several servers answer at this address");
     }
@@ -146,20 +159,46 @@ pub async fn measure(
         Arc::clone(&attempt.deployment),
         watch.clone(),
     )));
-    let replay = async move { replay(attempt, watch, progress).await };
-    let mut run = thread::run(stop, replay).await?;
+    let (tokens, deployment) = (attempt.tokens.clone(), Arc::clone(&attempt.deployment));
+    let replay = async move { replay(attempt, watch, credentials, progress).await };
+    let measured = thread::run(stop, replay).await;
+    if was_refused(&measured) {
+        tokens.forget(&deployment.endpoint.auth);
+    }
+    let mut run = measured?;
     run.environment = environment(&run, surveying.await.unwrap_or_default());
     Ok(run)
 }
 
-async fn replay(attempt: Attempt, watch: Watch, progress: Arc<Progress>) -> Result<Run, RunError> {
+/// Whether the server does not take what was to let us in: a token may have been withdrawn before its time.
+fn was_refused(measured: &Result<Run, RunError>) -> bool {
+    let refused = |error: &RequestError| error.reason == FailureReason::Http401;
+    match measured {
+        Ok(run) => {
+            let mut failures = run
+                .records
+                .iter()
+                .filter_map(|record| record.outcome.as_ref().err());
+            failures.any(refused)
+        }
+        Err(RunError::NoModel(error)) => refused(error),
+        Err(_) => false,
+    }
+}
+
+async fn replay(
+    attempt: Attempt,
+    watch: Watch,
+    credentials: Credentials,
+    progress: Arc<Progress>,
+) -> Result<Run, RunError> {
     let Attempt {
         deployment,
         workload,
         previous,
         ..
     } = attempt;
-    let client = Client::new(&deployment.endpoint, &workload.limits)?;
+    let client = Client::new(&deployment.endpoint, &credentials, &workload.limits)?;
     let server_version = client.open(workload.concurrency).await;
     let model = match &deployment.model {
         Some(model) => model.clone(),

@@ -14,11 +14,15 @@ use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use vllm_prober::budget::Budget;
 use vllm_prober::config::{Config, Mistakes, Severity};
-use vllm_prober::deployment::{MetricsSource, SecretSource};
+use vllm_prober::deployment::MetricsSource;
+use vllm_prober::endpoint::{
+    ClientCertificate, HeaderSource, IpFamily, IpPreference, Login, Proxy, Route, Scheme,
+    SecretSource, Tls,
+};
 use vllm_prober::environment::EnvironmentField;
 use vllm_prober::guard::Guards;
 use vllm_prober::validity::Validity;
-use vllm_prober::workload::{Expectation, PrefixCache};
+use vllm_prober::workload::{Expectation, Limits, PrefixCache};
 
 /// What `check` would print of `path`.
 fn told(path: &Path) -> String {
@@ -59,6 +63,10 @@ fn beside_its_files(text: &str) -> (tempfile::TempDir, PathBuf) {
         within("secrets/internal-ca.pem"),
     )
     .unwrap();
+    for (from, to) in [("client.pem", "prober.pem"), ("client.key", "prober.key")] {
+        let from = Path::new("tests/testdata/config").join(from);
+        fs::copy(from, within("secrets").join(to)).unwrap();
+    }
     fs::copy(
         "config/prompts/reference.txt",
         within("prompts/reference.txt"),
@@ -193,9 +201,9 @@ fn what_the_full_example_switches_off_can_be_switched_on() {
     let config = load_text(&on.join("\n")).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     let endpoint = &config.deployments[0].deployment.endpoint;
     assert!(
-        matches!(&endpoint.bearer_token, Some(SecretSource::File(file)) if file.ends_with("secrets/vllm-token"))
+        matches!(&endpoint.auth.scheme, Some(Scheme::Bearer(SecretSource::File(file))) if file.ends_with("secrets/vllm-token"))
     );
-    assert!(endpoint.ca_file.is_some() && endpoint.proxy.is_some());
+    assert!(endpoint.route.tls.ca_file.is_some() && endpoint.route.proxy.is_some());
     assert_eq!(config.global.buckets.e2e, [1.0, 2.0, 5.0, 10.0, 20.0, 60.0]);
     assert_eq!(config.workloads[0].min_tokens, Some(256));
     assert_eq!(config.workloads[0].priority, Some(10));
@@ -362,6 +370,91 @@ fn guards_budgets_and_validity_come_to_what_is_written_and_else_to_the_defaults(
         ..Validity::of_light_run()
     };
     assert_eq!(canary.validity, validity);
+}
+
+#[test]
+fn the_way_to_a_server_comes_to_what_is_written() {
+    let directory = Path::new("tests/testdata/config");
+    let config = Config::load(&directory.join("good_outbound.yaml")).unwrap();
+    let within = |name: &str| directory.join(name);
+    let token = || SecretSource::File(within("token.txt"));
+    let [first, second] = config.deployments.as_slice() else {
+        panic!("{:?}", config.deployments);
+    };
+    let endpoint = &first.deployment.endpoint;
+    assert_eq!(
+        endpoint.route,
+        Route {
+            tls: Tls {
+                ca_file: Some(within("ca.pem")),
+                certificate: Some(ClientCertificate {
+                    cert_file: within("client.pem"),
+                    key_file: within("client.key"),
+                }),
+                server_name: Some("vllm.internal".to_owned()),
+                insecure_skip_verify: false,
+            },
+            proxy: Some(Proxy {
+                url: "socks5://proxy:1080".parse().unwrap(),
+                login: Some(Login {
+                    username: "prober".to_owned(),
+                    password: token(),
+                }),
+            }),
+            ip: Some(IpPreference {
+                family: IpFamily::V6,
+                fallback: false,
+            }),
+        }
+    );
+    let headers = [
+        (
+            "x-scope-orgid".to_owned(),
+            HeaderSource::Plain("team-a".to_owned()),
+        ),
+        ("x-api-key".to_owned(), HeaderSource::Secret(token())),
+    ];
+    assert_eq!(endpoint.auth.headers, headers.into());
+    let Some(Scheme::ClientCredentials(credentials)) = &endpoint.auth.scheme else {
+        panic!("{:?}", endpoint.auth);
+    };
+    assert_eq!(credentials.client_id, "vllm-prober");
+    assert_eq!(credentials.scopes, ["models.read", "models.probe"]);
+    assert_eq!(credentials.params["audience"], "vllm");
+    // The way to the token endpoint is its own.
+    let route = &credentials.route;
+    assert_eq!(route.tls.ca_file, Some(within("ca.pem")));
+    assert_eq!(
+        (&route.tls.certificate, &route.tls.server_name),
+        (&None, &None)
+    );
+    assert!(
+        route
+            .ip
+            .is_some_and(|ip| ip.family == IpFamily::V4 && ip.fallback)
+    );
+    let Some(Scheme::Basic(login)) = &second.deployment.endpoint.auth.scheme else {
+        panic!("{:?}", second.deployment.endpoint.auth);
+    };
+    assert_eq!(
+        (login.username.as_str(), &login.password),
+        ("prober", &token())
+    );
+
+    // A deployment overrides the timeouts that it names, and stays comparable with the other.
+    let limits = [first, second].map(|probed| probed.probes[0].workload.limits);
+    assert_eq!(limits[1], config.workloads[0].limits);
+    assert_eq!(limits[1].total, Duration::from_secs(600));
+    assert_eq!(
+        limits[0],
+        Limits {
+            connect: Duration::from_secs(3),
+            run: Duration::from_secs(900),
+            ..limits[1]
+        }
+    );
+    let ids = [first, second].map(|probed| probed.probes[0].workload.id());
+    assert_eq!(ids[0], ids[1]);
 }
 
 #[test]

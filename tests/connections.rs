@@ -54,7 +54,7 @@ fn a_healthy_run_lives_on_the_connections_it_began_with() {
         };
         let server = Scripted::with(habits, Arc::new(answer));
         let mut endpoint = endpoint(&server.base_url());
-        endpoint.ca_file = encrypted.then(|| ca_file.path().to_owned());
+        endpoint.route.tls.ca_file = encrypted.then(|| ca_file.path().to_owned());
         let run = measure(endpoint, workload(concurrency, requests)).unwrap();
 
         let what = format!("{concurrency} in flight, TLS: {encrypted}");
@@ -164,7 +164,7 @@ fn a_gateway_that_hides_the_version_is_measured_all_the_same() {
         };
         let server = Scripted::with(habits, Arc::new(|asked, wire| wire.answer(asked)));
         let mut endpoint = endpoint(&server.base_url());
-        endpoint.ca_file = Some(ca_file.path().to_owned());
+        endpoint.route.tls.ca_file = Some(ca_file.path().to_owned());
         let run = measure(endpoint, workload(16, 32)).unwrap();
 
         assert_all_completed(&run);

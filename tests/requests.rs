@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use vllm_prober::deployment::SecretSource;
+use vllm_prober::endpoint::{Auth, SecretSource};
 use vllm_prober::runner::RunError;
 use vllm_prober::workload::{PrefixCache, Workload};
 
@@ -143,7 +143,7 @@ fn the_token_is_the_first_line_of_its_file() {
         std::fs::write(token.path(), text).unwrap();
         let server = healthy();
         let mut endpoint = endpoint(&server.base_url());
-        endpoint.bearer_token = Some(SecretSource::File(token.path().to_owned()));
+        endpoint.auth = Auth::bearer(SecretSource::File(token.path().to_owned()));
         measure(endpoint, workload(2, 4)).unwrap();
         let asked = server.asked();
         assert!(asked.len() >= 6, "the versions and the completions");
@@ -163,7 +163,7 @@ fn a_token_file_that_cannot_be_used_is_named_and_nothing_is_sent() {
     for path in [Path::new("/nowhere/vllm-token"), empty.path()] {
         let server = healthy();
         let mut endpoint = endpoint(&server.base_url());
-        endpoint.bearer_token = Some(SecretSource::File(path.to_owned()));
+        endpoint.auth = Auth::bearer(SecretSource::File(path.to_owned()));
         let error = measure(endpoint, workload(1, 1)).unwrap_err();
         assert!(matches!(error, RunError::Client(_)), "{error:?}");
         assert!(

@@ -1,67 +1,63 @@
-//! How a run's connections are made: TLS, token, proxy, and a log of what it took to open them.
+//! How a run's connections are made: headers, TLS, proxy, and a log of what it took to open them.
 //!
 //! Everything is read anew for every run, so that a rotated token or certificate is picked up, and every
 //! run has a pool of its own, so that no run meets a connection that vLLM is about to close.
 
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue};
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls_platform_verifier::BuilderVerifierExt;
+use reqwest::header::{ACCEPT_ENCODING, HOST, HeaderValue};
 use tokio::time::Instant;
 use tower::{Layer, Service};
+use url::{Position, Url};
 
-use crate::deployment::{Endpoint, SecretSource};
+use super::credentials::Credentials;
+use super::error::ClientError;
+use super::resolver::Resolver;
+use super::tls;
+use crate::endpoint::{Endpoint, Route};
 
-/// Why no client could be made for a run: nothing was sent.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The bearer token's file cannot be read.
-    #[error("cannot read the token file {path}: {source}")]
-    TokenFile {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The bearer token's environment variable is not set.
-    #[error("the environment variable {0}, which should hold the token, is not set or not UTF-8")]
-    TokenEnv(String),
-    /// The token holds characters that no header can carry.
-    #[error("the token from {0} is empty or holds characters that an HTTP header cannot carry")]
-    TokenText(String),
-    /// The CA file cannot be read, or holds no certificate.
-    #[error("cannot use the CA file {path}: {message}")]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// TLS cannot be set up on this machine.
-    #[error("cannot set up TLS: {0}")]
-    Tls(#[from] rustls::Error),
-    /// The HTTP client cannot be built.
-    #[error("cannot set up HTTP: {0}")]
-    Http(#[from] reqwest::Error),
+/// The server that a client is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target<'a> {
+    /// This one alone: it may be known to TLS by another name.
+    Server(&'a Url),
+    /// Any: nothing that is sent is meant for one of them.
+    Anyone,
 }
 
-/// An HTTP/1.1 client for one run against `endpoint`.
+/// An HTTP/1.1 client for one run, on the way that `route` describes.
 ///
 /// No redirect is followed, no proxy is used that was not configured, no body is decompressed, and no
 /// request waits for Nagle's algorithm.
 pub(super) fn http(
-    endpoint: &Endpoint,
+    target: Target<'_>,
+    route: &Route,
+    credentials: &Credentials,
     connect_timeout: Duration,
     log: ConnectLog,
 ) -> Result<reqwest::Client, ClientError> {
+    let mut headers = credentials.headers.clone();
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let mut alias = None;
+    if let (Target::Server(url), Some(name)) = (target, &route.tls.server_name)
+        && let Some(host) = url.host_str()
+    {
+        // The connection's addresses are the host's, and so is what HTTP says; only TLS says the name.
+        let host_field = &url[Position::BeforeHost..Position::AfterPort];
+        if let Ok(host_field) = HeaderValue::from_str(host_field) {
+            headers.insert(HOST, host_field);
+        }
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        alias = Some((name.clone(), bare.to_owned()));
+    }
+    let encrypted = match target {
+        Target::Server(url) => url.scheme() == "https",
+        Target::Anyone => true,
+    };
     let mut builder = reqwest::Client::builder()
         .http1_only()
         .tcp_nodelay(true)
@@ -70,77 +66,35 @@ pub(super) fn http(
         .connect_timeout(connect_timeout)
         .pool_max_idle_per_host(usize::MAX)
         .user_agent(concat!("vllm-prober/", env!("CARGO_PKG_VERSION")))
-        .default_headers(headers(endpoint)?)
-        .tls_backend_preconfigured(tls(endpoint)?)
+        .default_headers(headers)
+        .tls_backend_preconfigured(tls::settings(&route.tls, encrypted)?)
         .connector_layer(log);
-    if let Some(proxy) = &endpoint.proxy {
-        builder = builder.proxy(reqwest::Proxy::all(proxy.clone())?);
+    if route.ip.is_some() || alias.is_some() {
+        let ip = route.ip;
+        builder = builder.dns_resolver(Arc::new(Resolver { ip, alias }));
+    }
+    if let Some(proxy) = &route.proxy {
+        let mut proxy = reqwest::Proxy::all(proxy.url.clone())?;
+        if let Some((username, password)) = &credentials.proxy {
+            proxy = proxy.basic_auth(username, password.expose());
+        }
+        builder = builder.proxy(proxy);
     }
     Ok(builder.build()?)
 }
 
-fn headers(endpoint: &Endpoint) -> Result<HeaderMap, ClientError> {
-    let mut headers =
-        HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
-    if let Some(source) = &endpoint.bearer_token {
-        let (token, place) = read_secret(source)?;
-        let token = token.trim();
-        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-            .map_err(|_| ClientError::TokenText(place.clone()))?;
-        if token.is_empty() {
-            return Err(ClientError::TokenText(place));
-        }
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
+/// The address of `path` below the server's root, by the name that TLS is to ask for.
+pub(super) fn address(endpoint: &Endpoint, path: &str) -> Url {
+    let mut url = endpoint.url(path);
+    if let Some(name) = &endpoint.route.tls.server_name
+        && endpoint.is_https()
+        && let Some(port) = url.port_or_known_default()
+    {
+        // Neither can fail on an `https` URL with a name that the configuration has looked at.
+        let _ = url.set_host(Some(name));
+        let _ = url.set_port(Some(port));
     }
-    Ok(headers)
-}
-
-/// The secret, and where it came from.
-fn read_secret(source: &SecretSource) -> Result<(String, String), ClientError> {
-    match source {
-        SecretSource::File(path) => std::fs::read_to_string(path)
-            .map(|text| text.lines().next().unwrap_or_default().to_owned())
-            .map(|secret| (secret, path.display().to_string()))
-            .map_err(|source| ClientError::TokenFile {
-                path: path.clone(),
-                source,
-            }),
-        SecretSource::Env(name) => std::env::var(name)
-            .map(|secret| (secret, format!("${name}")))
-            .map_err(|_| ClientError::TokenEnv(name.clone())),
-    }
-}
-
-fn tls(endpoint: &Endpoint) -> Result<rustls::ClientConfig, ClientError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?;
-    let builder = match &endpoint.ca_file {
-        Some(path) => {
-            let refused = |message: String| ClientError::CaFile {
-                path: path.clone(),
-                message,
-            };
-            let mut roots = RootCertStore::empty();
-            for certificate in
-                CertificateDer::pem_file_iter(path).map_err(|error| refused(error.to_string()))?
-            {
-                let certificate = certificate.map_err(|error| refused(error.to_string()))?;
-                roots
-                    .add(certificate)
-                    .map_err(|error| refused(error.to_string()))?;
-            }
-            if roots.is_empty() {
-                return Err(refused("it holds no certificate in PEM form".to_owned()));
-            }
-            builder.with_root_certificates(roots)
-        }
-        None if endpoint.is_https() => builder.with_platform_verifier()?,
-        // Without TLS the system's certificates need not be read.
-        None => builder.with_root_certificates(RootCertStore::empty()),
-    };
-    Ok(builder.with_no_client_auth())
+    url
 }
 
 /// Counts the connections that were opened, and the time it took: DNS, TCP and TLS.

@@ -11,10 +11,14 @@ use reqwest::Url;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use super::connection::{self, ClientError, ConnectLog};
+use super::connection::{self, ConnectLog, Target, address};
+use super::credentials::Credentials;
+use super::error::ClientError;
 use super::failure::classify;
+use super::masking::Masking;
 use super::page::PageReader;
-use crate::deployment::{Deployment, Endpoint, MetricsSource};
+use crate::deployment::{Deployment, MetricsSource};
+use crate::endpoint::Endpoint;
 use crate::measurement::{FailureReason, RequestError};
 use crate::observation::Health;
 use crate::reading::Reading;
@@ -31,12 +35,13 @@ const PAGE_BYTES: u64 = 8 << 20;
 /// Someone who looks at one deployment.
 #[derive(Clone, Debug)]
 pub struct Watch {
-    /// For the server's own addresses, with its token.
+    /// For the server's own addresses, with what lets us in there.
     http: reqwest::Client,
     /// The page, and the client that may ask for it, or why it is not read.
     metrics: Result<(reqwest::Client, Url), String>,
-    /// For other addresses, without the token.
+    /// For other addresses, without any of that.
     elsewhere: reqwest::Client,
+    masking: Masking,
     root: Endpoint,
     health: Url,
     runtime: Handle,
@@ -47,18 +52,27 @@ impl Watch {
     /// within `connect`.
     ///
     /// # Errors
-    /// When the token or the CA file cannot be used.
-    pub fn new(deployment: &Deployment, connect: Duration) -> Result<Self, ClientError> {
+    /// When a file of certificates or keys cannot be used.
+    pub fn new(
+        deployment: &Deployment,
+        credentials: &Credentials,
+        connect: Duration,
+    ) -> Result<Self, ClientError> {
         let endpoint = &deployment.endpoint;
         let connect = connect.min(LOOK_TIMEOUT);
-        let http = |endpoint| connection::http(endpoint, connect, ConnectLog::default());
-        let own = http(endpoint)?;
+        let http = |target, route, credentials| {
+            connection::http(target, route, credentials, connect, ConnectLog::default())
+        };
+        let server = Target::Server(endpoint.root());
+        let own = http(server, &endpoint.route, credentials)?;
         // Another address gets nothing of what lets us in at this one.
-        let mut open = endpoint.clone();
-        open.bearer_token = None;
-        let elsewhere = http(&open)?;
+        let elsewhere = http(
+            Target::Anyone,
+            &endpoint.route.elsewhere(),
+            &credentials.elsewhere(),
+        )?;
         let metrics = match &deployment.metrics {
-            MetricsSource::Own => Ok((own.clone(), endpoint.url("/metrics"))),
+            MetricsSource::Own => Ok((own.clone(), address(endpoint, "/metrics"))),
             MetricsSource::At(url) => Ok((elsewhere.clone(), url.clone())),
             MetricsSource::Off => Err("its metrics are not read".to_owned()),
         };
@@ -66,8 +80,9 @@ impl Watch {
             http: own,
             metrics,
             elsewhere,
+            masking: credentials.masking.clone(),
             root: endpoint.clone(),
-            health: endpoint.url("/health"),
+            health: address(endpoint, "/health"),
             runtime: Handle::current(),
         })
     }
@@ -84,11 +99,12 @@ impl Watch {
     /// is too large, or has nothing of vLLM's on it.
     pub async fn read(&self) -> Result<Reading, Unread> {
         let (http, url) = self.metrics.clone().map_err(Unread::Useless)?;
+        let masking = self.masking.clone();
         let reading = self.runtime.spawn(async move {
             timeout(LOOK_TIMEOUT, page(&http, url))
                 .await
                 .map_err(|_| Unread::Late)?
-                .map_err(|error| Unread::Useless(error.to_string()))
+                .map_err(|error| Unread::Useless(masking.error(error).to_string()))
         });
         let ended = |error: tokio::task::JoinError| Unread::Useless(error.to_string());
         reading.await.unwrap_or_else(|error| Err(ended(error)))
@@ -99,12 +115,12 @@ impl Watch {
     /// # Errors
     /// Says in words for people why there is none.
     pub async fn document(&self, path: &str, query: Option<&str>) -> Result<Vec<u8>, String> {
-        let mut url = self.root.url(path);
+        let mut url = address(&self.root, path);
         url.set_query(query);
         self.get(self.http.clone(), url).await
     }
 
-    /// Gets a document from elsewhere, without the token that lets us in at the server.
+    /// Gets a document from elsewhere, without anything that lets us in at the server.
     ///
     /// # Errors
     /// Says in words for people why there is none.
@@ -121,7 +137,9 @@ impl Watch {
                 .map_err(|error| error.to_string())
         });
         let document = getting.await.unwrap_or_else(|error| Err(error.to_string()));
-        document.map_err(|why| format!("{said}: {why}"))
+        document
+            .map(|body| self.masking.document(body))
+            .map_err(|why| self.masking.text(format!("{said}: {why}")))
     }
 
     /// Asks the server whether it is well.
@@ -148,7 +166,7 @@ async fn whole(http: &reqwest::Client, url: Url) -> Result<Vec<u8>, RequestError
     let mut response = request.await.map_err(|error| classify(&error, false))?;
     let status = response.status();
     if !status.is_success() {
-        return Err(super::status_error(status, b""));
+        return Err(super::status_error(status, response.headers(), b""));
     }
     let mut body = Vec::new();
     while let Some(bytes) = response
@@ -180,7 +198,7 @@ async fn page(http: &reqwest::Client, url: Url) -> Result<Reading, RequestError>
     let mut response = request.await.map_err(|error| classify(&error, false))?;
     let status = response.status();
     if !status.is_success() {
-        return Err(super::status_error(status, b""));
+        return Err(super::status_error(status, response.headers(), b""));
     }
     let mut reader = PageReader::default();
     let mut left = PAGE_BYTES;

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::signal;
-use crate::deployment::{Deployment, Endpoint, SecretSource};
+use crate::deployment::Deployment;
+use crate::endpoint::{Auth, Endpoint, SecretSource};
 use crate::guard::Guards;
 use crate::measurement::Run;
 use crate::report::{RunJson, table, vllm_bench};
@@ -45,8 +46,9 @@ pub(super) fn reference_prompt() -> &'static str {
 )]
 pub struct RunArgs {
     /// The server's root, with or without /v1
-    #[arg(long, value_parser = base_url)]
-    base_url: Url,
+    // Read by `base_url` rather than by the parser of flags, which repeats what it refuses, password and all.
+    #[arg(long, value_name = "URL")]
+    base_url: String,
     /// The served model's name [default: the one model that the server serves]
     #[arg(long)]
     model: Option<String>,
@@ -131,7 +133,8 @@ pub async fn run(args: RunArgs) -> ExitCode {
 }
 
 async fn try_run(args: RunArgs) -> Result<u8, String> {
-    let deployment = Arc::new(args.deployment());
+    let base_url = base_url(&args.base_url).map_err(|why| format!("--base-url: {why}"))?;
+    let deployment = Arc::new(args.deployment(&base_url));
     let workload = Arc::new(args.workload()?);
     let progress = Arc::new(Progress::default());
     let stop = signal::stop_token();
@@ -149,15 +152,17 @@ async fn try_run(args: RunArgs) -> Result<u8, String> {
 }
 
 impl RunArgs {
-    fn deployment(&self) -> Deployment {
-        let mut endpoint = Endpoint::new(self.base_url.clone());
-        endpoint.bearer_token = self.api_key_file.clone().map(SecretSource::File);
-        endpoint.ca_file = self.ca_file.clone();
+    fn deployment(&self, base_url: &Url) -> Deployment {
+        let mut endpoint = Endpoint::new(base_url.clone());
+        if let Some(file) = &self.api_key_file {
+            endpoint.auth = Auth::bearer(SecretSource::File(file.clone()));
+        }
+        endpoint.route.tls.ca_file = self.ca_file.clone();
         Deployment {
             model: self.model.clone(),
             // Someone asks for a run now, and is told afterwards what else the server did.
             guards: Guards::off(),
-            ..Deployment::new(self.base_url.authority(), endpoint)
+            ..Deployment::new(base_url.authority(), endpoint)
         }
     }
 

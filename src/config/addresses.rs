@@ -43,42 +43,76 @@ pub(super) fn page_url(text: &str) -> Result<Url, Fault> {
     http_url(text, "http://gpu-host:9400/metrics")
 }
 
-/// The address of a proxy: `http` or `https`, a host, and nothing after it.
+/// Where access tokens are fetched.
+pub(super) fn token_url(text: &str) -> Result<Url, Fault> {
+    http_url(text, "https://login.example.com/oauth2/token")
+}
+
+/// The address of a proxy: `http`, `https`, `socks5` or `socks5h`, a host, and nothing after it.
 pub(super) fn proxy_url(text: &str) -> Result<Url, Fault> {
-    let url = http_url(text, "http://proxy:3128")?;
-    if url.path() != "/" {
+    let is_socks = matches!(scheme(text).as_deref(), Some("socks5" | "socks5h"));
+    let example = if is_socks {
+        "socks5://proxy:1080"
+    } else {
+        "http://proxy:3128"
+    };
+    let url = if is_socks {
+        plain_url(text, example)?
+    } else if scheme(text).is_some_and(|scheme| scheme.starts_with("socks")) {
+        return Err(Fault::new(
+            "only version 5 of SOCKS is spoken",
+            "write `socks5://proxy:1080`, or `socks5h://proxy:1080` to have names resolved by the proxy",
+        ));
+    } else {
+        http_url(text, example)?
+    };
+    if !matches!(url.path(), "" | "/") {
         return Err(Fault::new(
             "the URL of a proxy has no path",
-            "end it after the port, as in `http://proxy:3128`",
+            format!("end it after the port, as in `{example}`"),
+        ));
+    }
+    if is_socks && url.port().is_none() {
+        return Err(Fault::new(
+            "the URL of a SOCKS proxy has no port",
+            format!("write the port too, as in `{example}`"),
         ));
     }
     Ok(url)
 }
 
+fn scheme(text: &str) -> Option<String> {
+    let (scheme, _) = text.split_once("://")?;
+    Some(scheme.to_lowercase())
+}
+
 fn http_url(text: &str, example: &str) -> Result<Url, Fault> {
-    let with_scheme = || {
-        Fault::new(
+    if !matches!(scheme(text).as_deref(), Some("http" | "https")) {
+        return Err(Fault::new(
             "the URL does not begin with `http://` or `https://`",
             format!("write it in full, as in `{example}`"),
-        )
-    };
-    let is_http = |scheme: &str| matches!(scheme, "http" | "https");
-    let scheme = text
-        .split_once("://")
-        .map(|(scheme, _)| scheme.to_lowercase());
-    if !scheme.as_deref().is_some_and(is_http) {
-        return Err(with_scheme());
+        ));
     }
-    let url = Url::parse(text).map_err(|error| {
+    plain_url(text, example)
+}
+
+/// A URL with a host, without credentials, query and fragment.
+fn plain_url(text: &str, example: &str) -> Result<Url, Fault> {
+    let unreadable = |error: &dyn std::fmt::Display| {
         Fault::new(
             format!("the URL cannot be read: {error}"),
             format!("write it as in `{example}`"),
         )
-    })?;
+    };
+    let url = Url::parse(text).map_err(|error| unreadable(&error))?;
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(unreadable(&"empty host"));
+    }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(Fault::new(
             "the URL carries credentials, which would surface wherever the URL does",
-            "delete what stands before the `@`; a token belongs in a file that `auths` names",
+            "delete what stands before the `@`; a token belongs in a file that `auths` names, a proxy's password in one \
+             that `proxy_auth` names",
         ));
     }
     if url.query().is_some() || url.fragment().is_some() {
@@ -158,6 +192,31 @@ mod tests {
             "http://me@gw",
         ] {
             assert!(metrics_url(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_a_host_and_a_port() {
+        for text in [
+            "http://proxy:3128",
+            "https://proxy",
+            "socks5://proxy:1080",
+            "socks5h://[::1]:1080",
+            "SOCKS5://10.0.0.1:1080/",
+        ] {
+            assert!(proxy_url(text).is_ok(), "{text}: {:?}", proxy_url(text));
+        }
+        for text in [
+            "proxy:3128",
+            "socks://proxy:1080",
+            "socks4://proxy:1080",
+            "socks5://proxy",
+            "socks5://:1080",
+            "socks5://proxy:1080/path",
+            "socks5://me:pw@proxy:1080",
+            "http://proxy:3128/path",
+        ] {
+            assert!(proxy_url(text).is_err(), "{text}");
         }
     }
 

@@ -1,11 +1,9 @@
 //! The `deployments` section: whom we probe, and what is known of where they run.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use url::Url;
 
 use super::budgets::{ReadBudget, read_budget};
@@ -15,11 +13,13 @@ use super::global::Defaults;
 use super::guards::{read_guards, warn_if_blind};
 use super::named::Named;
 use super::probes::{ReadProbe, read_probes};
+use super::routes::{certificates, read_route};
 use super::section::Section;
-use super::source::{Fault, read_text};
 use super::tolerances::read_tolerances;
+use super::workloads::read_timeouts;
 use super::{addresses, values};
-use crate::deployment::{Deployment, Endpoint, Lane, MetricsSource, SecretSource};
+use crate::deployment::{Deployment, Endpoint, Lane, MetricsSource};
+use crate::endpoint::{Auth, Scheme};
 use crate::guard::Guards;
 use crate::workload::Workload;
 
@@ -32,7 +32,12 @@ pub(super) const FIELDS: &[&str] = &[
     "lane",
     "auth",
     "ca_file",
+    "tls_config",
     "proxy_url",
+    "proxy_auth",
+    "preferred_ip_protocol",
+    "ip_protocol_fallback",
+    "timeouts",
     "environment",
     "labels",
     "metrics_url",
@@ -41,12 +46,10 @@ pub(super) const FIELDS: &[&str] = &[
     "tolerance",
     "probes",
 ];
-/// The most bytes of a file of certificates: several times the system's own bundle.
-const CERTIFICATE_BYTES: u64 = 4 << 20;
 
 /// What deployments refer to.
 pub(super) struct Definitions<'a> {
-    pub(super) auths: &'a Named<SecretSource>,
+    pub(super) auths: &'a Named<Auth>,
     pub(super) workloads: &'a Named<Arc<Workload>>,
     pub(super) defaults: &'a Defaults,
     pub(super) directory: &'a Path,
@@ -126,6 +129,15 @@ fn read_deployment<'a>(
                 definitions.defaults,
             )
         });
+    let timeouts = section.get("timeouts").map(|field| read_timeouts(&field));
+    let mut probes = probes?;
+    if let Some(timeouts) = timeouts {
+        // They move no figure, so it stays the same workload.
+        for ReadProbe { probe, .. } in &mut probes {
+            let workload = Arc::make_mut(&mut probe.workload);
+            workload.limits = timeouts.over(workload.limits);
+        }
+    }
     let name = name?;
     Some(ReadDeployment {
         deployment: Deployment {
@@ -141,7 +153,7 @@ fn read_deployment<'a>(
             tolerances,
             ..Deployment::new(&name, endpoint?)
         },
-        probes: probes?,
+        probes,
         budget,
     })
 }
@@ -173,52 +185,51 @@ fn read_name(section: &Section<'_>, lines: &mut BTreeMap<String, usize>) -> Opti
 fn read_endpoint(section: &Section<'_>, definitions: &Definitions<'_>) -> Option<Endpoint> {
     let field = section.require("base_url", "http://gpu-host:8000");
     let url = field.and_then(|field| Some((field.parsed(addresses::base_url)?, field)));
-    let token = section
+    let auth = section
         .get("auth")
         .and_then(|field| definitions.auths.resolve(&field, "auth").cloned());
-    let ca_file = section
-        .get("ca_file")
-        .and_then(|field| field.parsed(|path| certificates(&definitions.directory.join(path))));
-    let proxy = section
-        .get("proxy_url")
-        .and_then(|field| field.parsed(addresses::proxy_url));
+    let ca_file = section.get("ca_file");
     let (url, field) = url?;
-    warn_of_plaintext(&field, &url, token.is_some(), ca_file.is_some());
-    let mut endpoint = Endpoint::new(url);
-    endpoint.bearer_token = token;
-    endpoint.ca_file = ca_file;
-    endpoint.proxy = proxy;
+    let mut endpoint = Endpoint::new(url.clone());
+    endpoint.route = read_route(section, &field, &url, definitions.directory);
+    if let Some(ca_file) = ca_file {
+        warn_if_not_encrypted(&field, &url);
+        if endpoint.route.tls.ca_file.is_some() {
+            ca_file.mistake(
+                "`ca_file` is given here and in `tls_config`",
+                "keep the one in `tls_config`",
+            );
+        }
+        endpoint.route.tls.ca_file =
+            ca_file.parsed(|path| certificates(&definitions.directory.join(path)));
+    }
+    endpoint.auth = auth.unwrap_or_default();
+    warn_of_plaintext(&field, &url, &endpoint.auth);
     Some(endpoint)
 }
 
-fn warn_of_plaintext(field: &Field<'_>, url: &Url, has_token: bool, has_ca_file: bool) {
-    if url.scheme() == "https" {
+fn warn_of_plaintext(field: &Field<'_>, url: &Url, auth: &Auth) {
+    if url.scheme() == "https" || addresses::is_loopback(url) || !auth.is_secret() {
         return;
     }
-    if has_token && !addresses::is_loopback(url) {
-        field.warning(
-            "the bearer token crosses the network unencrypted",
-            "use `https://`, or make sure that nobody else is on this network",
-        );
-    }
-    if has_ca_file {
+    let what = match &auth.scheme {
+        Some(Scheme::Bearer(_) | Scheme::ClientCredentials(_)) => "the bearer token",
+        Some(Scheme::Basic(_)) => "the password",
+        None => "a secret header",
+    };
+    field.warning(
+        format!("{what} crosses the network unencrypted"),
+        "use `https://`, or make sure that nobody else is on this network",
+    );
+}
+
+fn warn_if_not_encrypted(field: &Field<'_>, url: &Url) {
+    if url.scheme() != "https" {
         field.warning(
             "`ca_file` has no effect: this URL is not encrypted",
             "use `https://`, or delete `ca_file`",
         );
     }
-}
-
-fn certificates(path: &Path) -> Result<PathBuf, Fault> {
-    let pem = read_text(path, CERTIFICATE_BYTES)?;
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    if read.is_ok_and(|certificates| !certificates.is_empty()) {
-        return Ok(path.to_owned());
-    }
-    Err(Fault::new(
-        format!("`{}` holds no readable certificate", path.display()),
-        "name a PEM file with `-----BEGIN CERTIFICATE-----` in it",
-    ))
 }
 
 fn read_labels(field: &Field<'_>) -> BTreeMap<String, String> {

@@ -24,10 +24,20 @@ impl<'a> Section<'a> {
                 continue;
             }
             if names_a_secret(key.name) {
+                let here = ["_file", "_env"].map(|end| format!("{}{end}", key.name));
+                let places = if here.iter().all(|place| known.contains(&place.as_str())) {
+                    format!("`{}` or `{}`", here[0], here[1])
+                } else {
+                    "`bearer_token_file` or `bearer_token_env` in `auths`".to_owned()
+                };
                 key.mistake(
-                    format!("`{}` has no place here: a secret is never written into the configuration", key.name),
-                    "save it in a file or an environment variable, and name that with `bearer_token_file` or \
-                     `bearer_token_env` in `auths`",
+                    format!(
+                        "`{}` has no place here: a secret is never written into the configuration",
+                        key.name
+                    ),
+                    format!(
+                        "save it in a file or an environment variable, and name that with {places}"
+                    ),
                 );
             } else {
                 key.fault(unknown("unknown field", key.name, known.iter().copied()));

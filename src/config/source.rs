@@ -131,7 +131,9 @@ fn mask(line: &str) -> String {
     for (at, c) in chars.iter().enumerate() {
         let secret = match c {
             ':' if chars[at..].starts_with(&[':', '/', '/']) => userinfo(&chars, at + 3),
-            ':' | '=' if names_a_secret(&word_before(&chars, at)) => value(&chars, at + 1),
+            ':' | '=' if names_a_secret(&word_before(&chars, at)) && !points(&chars, at + 1) => {
+                value(&chars, at + 1)
+            }
             _ => continue,
         };
         masked[secret].fill('*');
@@ -169,6 +171,17 @@ fn word_before(chars: &[char], end: usize) -> String {
     let is_word = |c: &char| c.is_alphanumeric() || matches!(c, '_' | '-');
     let start = end - chars[..end].iter().rev().take_while(|c| is_word(c)).count();
     chars[start..end].iter().collect()
+}
+
+/// Whether what begins at `start` says where a secret is, as in `X-Api-Key: { file: secrets/key }`.
+fn points(chars: &[char], start: usize) -> bool {
+    let rest: String = chars[start..].iter().collect();
+    let inside = rest.trim_start().strip_prefix('{').map(str::trim_start);
+    inside.is_some_and(|inside| {
+        ["file:", "env:"]
+            .iter()
+            .any(|word| inside.starts_with(word))
+    })
 }
 
 /// Where the value that begins at `start`, or after spaces, stands.
@@ -221,6 +234,7 @@ mod tests {
             ),
             ("# token: abc", "# token: ***"),
             ("token:", "token:"),
+            ("X-Api-Key: { fill: abc }", "X-Api-Key: ************}"),
         ] {
             assert_eq!(mask(line), shown);
         }
@@ -235,6 +249,9 @@ mod tests {
             "bearer_token_env: VLLM_TOKEN",
             "base_url: http://host:8000/v1",
             "prompt: write to me@example.com",
+            "X-Api-Key: { file: secrets/key }",
+            "basic_auth: { username: me, password_file: secrets/password }",
+            "oauth2: { client_secret_env: VLLM_CLIENT, token_url: https://login/token }",
         ] {
             assert_eq!(mask(line), line);
         }

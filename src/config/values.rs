@@ -156,6 +156,18 @@ pub(super) fn name(text: &str) -> Result<String, Fault> {
     Ok(text.to_owned())
 }
 
+/// What a header may say that is no secret: visible ASCII, and blanks within.
+pub(super) fn header(text: &str) -> Result<String, Fault> {
+    let sendable = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    if text.is_empty() || text.trim() != text || !text.bytes().all(sendable) {
+        return Err(Fault::new(
+            "an HTTP header cannot carry this: it is empty, begins or ends with a blank, or is not ASCII",
+            "write visible ASCII characters",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 /// A zone of the IANA time zone database, such as `Europe/Berlin`.
 pub(super) fn zone(text: &str) -> Result<TimeZone, Fault> {
     TimeZone::get(text).map_err(|_| {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::extra_body::read_extra_body;
 use super::field::Field;
@@ -157,17 +158,47 @@ fn read_limits(section: &Section<'_>) -> Limits {
     {
         limits.body_bytes = size;
     }
-    let Some(timeouts) = section.get("timeouts") else {
-        return limits;
-    };
-    let timeouts = Section::of(&timeouts, TIMEOUT_FIELDS);
-    let time = |name| timeouts.get(name)?.parsed(values::some_time);
-    limits.connect = time("connect").unwrap_or(limits.connect);
-    limits.first_token = time("first_token").unwrap_or(limits.first_token);
-    limits.stall = time("stall").unwrap_or(limits.stall);
-    limits.total = time("total").unwrap_or(limits.total);
-    limits.run = time("run").unwrap_or(limits.run);
-    limits
+    match section.get("timeouts") {
+        Some(field) => read_timeouts(&field).over(limits),
+        None => limits,
+    }
+}
+
+/// Timeouts as far as they are given.
+#[derive(Clone, Copy)]
+pub(super) struct Timeouts {
+    connect: Option<Duration>,
+    first_token: Option<Duration>,
+    stall: Option<Duration>,
+    total: Option<Duration>,
+    run: Option<Duration>,
+}
+
+impl Timeouts {
+    /// `limits` with these in their places.
+    pub(super) fn over(self, limits: Limits) -> Limits {
+        Limits {
+            connect: self.connect.unwrap_or(limits.connect),
+            first_token: self.first_token.unwrap_or(limits.first_token),
+            stall: self.stall.unwrap_or(limits.stall),
+            total: self.total.unwrap_or(limits.total),
+            run: self.run.unwrap_or(limits.run),
+            ..limits
+        }
+    }
+}
+
+/// The `timeouts` of a workload, or of a deployment.
+pub(super) fn read_timeouts(field: &Field<'_>) -> Timeouts {
+    let section = Section::of(field, TIMEOUT_FIELDS);
+    let time = |name| section.get(name)?.parsed(values::some_time);
+    Timeouts {
+        connect: time("connect"),
+        first_token: time("first_token"),
+        stall: time("stall"),
+        total: time("total"),
+        run: time("run"),
+    }
 }
 
 fn read_prompt(section: &Section<'_>, directory: &Path) -> Option<String> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use vllm_prober::deployment::SecretSource;
+use vllm_prober::endpoint::{Auth, SecretSource};
 use vllm_prober::measurement::{FailureReason, RequestError, Run};
 use vllm_prober::statistics::{InvalidReason, summarize};
 
@@ -118,7 +118,7 @@ fn a_certificate_in_the_ca_file_is_trusted() {
     let certificate = SelfSigned::of("127.0.0.1");
     let (server, ca_file) = (encrypted(&certificate), certificate.ca_file());
     let mut endpoint = endpoint(&server.base_url());
-    endpoint.ca_file = Some(ca_file.path().to_owned());
+    endpoint.route.tls.ca_file = Some(ca_file.path().to_owned());
     let run = measure(endpoint, workload(2, 4)).unwrap();
     assert_eq!(failures(&run), Vec::<&RequestError>::new());
     assert_eq!(server.accepted(), 2);
@@ -143,7 +143,7 @@ fn a_redirect_takes_neither_a_request_nor_the_key_elsewhere() {
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), "secret\n").unwrap();
     let mut endpoint = endpoint(&server.base_url());
-    endpoint.bearer_token = Some(SecretSource::File(token.path().to_owned()));
+    endpoint.auth = Auth::bearer(SecretSource::File(token.path().to_owned()));
 
     let run = measure(endpoint, workload(2, 4)).unwrap();
 

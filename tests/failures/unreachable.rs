@@ -111,7 +111,7 @@ pub(crate) const UNREACHABLE: &[Unreachable] = {
                 let certificate = SelfSigned::of("elsewhere.invalid");
                 let (server, ca_file) = (encrypted(&certificate), certificate.ca_file());
                 let mut endpoint = endpoint(&server.base_url());
-                endpoint.ca_file = Some(ca_file.path().to_owned());
+                endpoint.route.tls.ca_file = Some(ca_file.path().to_owned());
                 (endpoint, Box::new((server, ca_file)))
             },
         },
