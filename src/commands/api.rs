@@ -23,6 +23,7 @@ pub(super) struct DaemonArgs {
     #[arg(
         long,
         env = "VLLM_PROBER_URL",
+        hide_env_values = true,
         default_value = "http://localhost:10016",
         value_name = "URL"
     )]
@@ -113,6 +114,15 @@ impl DaemonArgs {
         Ok(Some((user, password)))
     }
 
+    /// The daemon's address as it may be told: without a name and a password.
+    fn shown(&self) -> String {
+        let mut url = self.url.clone();
+        // Both fail only where there is no host, and so nothing to hide.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.to_string()
+    }
+
     /// GETs what is at the path whose `segments` these are.
     pub(super) async fn get<T: DeserializeOwned>(&self, segments: &[&str]) -> Result<T, String> {
         self.ask(Method::GET, segments, None::<&()>).await
@@ -148,13 +158,13 @@ impl DaemonArgs {
             let mut told = error.to_string();
             if told == "error sending request" {
                 told = match tls_fault(&error) {
-                    Some(fault) => return format!("{}: {fault}", self.url),
+                    Some(fault) => return format!("{}: {fault}", self.shown()),
                     None => "it cannot be reached".to_owned(),
                 };
             }
             format!(
                 "{}: {told}; name the daemon with --url, or start it with `vllm-prober serve`",
-                self.url
+                self.shown()
             )
         };
         let mut request = self.client()?.request(method, url);
@@ -171,7 +181,7 @@ impl DaemonArgs {
         if status == StatusCode::UNAUTHORIZED {
             return Err(format!(
                 "{} takes no one without a name and the right password; see --user and --password-file",
-                self.url
+                self.shown()
             ));
         }
         if !status.is_success() {
@@ -180,7 +190,7 @@ impl DaemonArgs {
                 |_| {
                     format!(
                         "{} answers {status}; is it the address of a vllm-prober daemon?",
-                        self.url
+                        self.shown()
                     )
                 },
                 |problem| problem.detail,
@@ -189,7 +199,7 @@ impl DaemonArgs {
         serde_json::from_slice(&answer).map_err(|error| {
             format!(
                 "{}: the answer cannot be read ({error}); is it a daemon of this version?",
-                self.url
+                self.shown()
             )
         })
     }
