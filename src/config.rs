@@ -45,6 +45,7 @@ mod routes;
 mod secrets;
 mod section;
 mod source;
+pub mod targets;
 mod tolerances;
 mod validity;
 mod values;

@@ -17,6 +17,7 @@ pub mod workload;
 
 pub mod agenda;
 pub mod condition;
+pub mod discovery;
 pub mod judges;
 pub mod measurement;
 pub mod observation;
