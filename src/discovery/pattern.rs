@@ -6,6 +6,12 @@
 
 use regex::Regex;
 
+/// The classes that are named in brackets within brackets.
+const CLASSES: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
+    "space", "upper", "word", "xdigit",
+];
+
 /// A regular expression that matches a text as a whole. Any character is matched by `.`, a line break too.
 #[derive(Clone, Debug)]
 pub struct Pattern(Regex);
@@ -144,6 +150,13 @@ fn escape(chars: &mut Scanner<'_>, in_class: bool, written: &mut String) -> Resu
         }
         ('C', _) => return Err(r"`\C`, a single byte, cannot be matched".to_owned()),
         ('<' | '>', _) => written.push(c),
+        // Braces that belong to the escape, and stand neither for themselves nor for a repetition.
+        ('x' | 'p' | 'P', _) if chars.0.starts_with('{') => {
+            let Some(inside) = chars.until("}") else {
+                return Err(format!(r"`\{c}{{` is not closed"));
+            };
+            written.push_str(&format!(r"\{c}{inside}}}"));
+        }
         (c, _) => {
             written.push('\\');
             written.push(c);
@@ -196,6 +209,10 @@ fn member(chars: &mut Scanner<'_>, written: &mut String) -> Result<bool, String>
         }
         '[' if chars.0.starts_with(':') => {
             let name = chars.until(":]").ok_or_else(not_closed)?;
+            let bare = name.trim_start_matches([':', '^']);
+            if !CLASSES.contains(&bare) {
+                return Err(format!("there is no class `[:{bare}:]`"));
+            }
             written.push_str(&format!("[{name}:]"));
             return Ok(false);
         }
@@ -262,6 +279,7 @@ mod tests {
             ("[^^]", "^", false),
             (r"[\d-]+", "1-2", true),
             (r"[\pL-]+", "é-", true),
+            (r"\x{e9}[\x{e0}-\x{ff}]\p{Lu}", "éèÉ", true),
             ("[[:alpha:]]+", "ab", true),
             ("[a-z-]+", "a-z", true),
             (r"\Qa.b\E+", "a.bb", true),
