@@ -11,6 +11,8 @@ use vllm_prober::measurement::{RequestError, Run};
 mod elsewhere;
 mod headers;
 mod oauth2;
+#[path = "../common/program.rs"]
+mod program;
 mod proxies;
 #[path = "../common/replay.rs"]
 mod replay;

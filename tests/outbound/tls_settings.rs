@@ -1,10 +1,13 @@
 //! Who the server is, and who we are to it.
 
+use std::time::Duration;
+
 use vllm_prober::deployment::Endpoint;
 use vllm_prober::endpoint::ClientCertificate;
 use vllm_prober::measurement::FailureReason;
 use vllm_prober::runner::RunError;
 
+use crate::program::Program;
 use crate::replay::{endpoint, measure, workload};
 use crate::tls::{Authority, SelfSigned};
 use crate::{assert_let_in, encrypted, failures, run};
@@ -110,4 +113,31 @@ fn any_certificate_is_believed_where_that_is_asked_for_and_nowhere_else() {
     let mut endpoint = self::endpoint(&server.base_url());
     endpoint.route.tls.ca_file = Some(trusted.path().to_owned());
     assert_refused(endpoint, "verify");
+}
+
+#[test]
+fn the_log_tells_at_every_start_that_any_certificate_is_believed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("prober.yaml");
+    std::fs::write(
+        &path,
+        "workloads: { canary: { prompt: a } }\ndeployments:\n  - name: d\n    base_url: https://127.0.0.1:1\n    \
+         tls_config: { insecure_skip_verify: true }\n    probes: [{ workload: canary, every: 1h }]\n",
+    )
+    .unwrap();
+    let storage = directory.path().join("data");
+    let mut program = Program::prober(&[
+        "serve",
+        "--config.file",
+        path.to_str().unwrap(),
+        "--web.listen-address",
+        "127.0.0.1:0",
+        "--storage.path",
+        storage.to_str().unwrap(),
+    ]);
+    let line = program.line("INSECURE", Duration::from_secs(10));
+    assert!(
+        line.contains("level=warn") && line.contains("line=5"),
+        "{line}"
+    );
 }
