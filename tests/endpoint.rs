@@ -308,17 +308,26 @@ async fn the_commands_bring_what_the_daemon_asks_for() {
         (vec![&ca[..], &password], false, "--cert-file"),
         (vec![&certificate[..], &password], false, "--ca-file"),
     ] {
-        let arguments: Vec<String> = ["baseline", "show", "--url", &url]
-            .map(str::to_owned)
-            .into_iter()
-            .chain(parts.concat())
-            .collect();
-        let ended = tokio::task::spawn_blocking(move || {
-            program::run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
-        });
-        let (code, shown, told) = ended.await.unwrap();
-        assert_eq!(code == 0, good, "{told}");
-        assert!((shown + &told).contains(says), "{says}: {told}");
+        let health = format!("{url}/-/ready");
+        for (command, says) in [
+            (&["baseline", "show", "--url", &url][..], Some(says)),
+            (&["health", "--url", &health], good.then_some("is ready")),
+        ] {
+            let arguments: Vec<String> = command
+                .iter()
+                .map(|word| (*word).to_owned())
+                .chain(parts.concat())
+                .collect();
+            let ended = tokio::task::spawn_blocking(move || {
+                program::run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+            });
+            let (code, shown, told) = ended.await.unwrap();
+            assert_eq!(code == 0, good, "{command:?}: {told}");
+            assert!(
+                (shown + &told).contains(says.unwrap_or_default()),
+                "{says:?}: {told}"
+            );
+        }
     }
     assert!(daemon.terminate(PATIENCE).0.success());
 }

@@ -28,6 +28,13 @@ pub(super) struct DaemonArgs {
         value_name = "URL"
     )]
     url: Url,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+/// What a protected daemon asks for.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct AccessArgs {
     /// The certificate of the authority that the daemon's certificate is from, in PEM form
     #[arg(long, env = "VLLM_PROBER_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
@@ -69,15 +76,34 @@ fn read(option: &str, path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| format!("{option} {}: {error}", path.display()))
 }
 
-impl DaemonArgs {
-    fn client(&self) -> Result<reqwest::Client, String> {
+impl AccessArgs {
+    /// Whether the daemon is to be told a password.
+    pub(super) fn has_password(&self) -> bool {
+        self.password_file.is_some()
+    }
+
+    /// A request that takes no longer than `patience`.
+    pub(super) fn request(
+        &self,
+        method: Method,
+        url: Url,
+        patience: Duration,
+    ) -> Result<reqwest::RequestBuilder, String> {
+        let mut request = self.client(patience)?.request(method, url);
+        if let Some((user, password)) = self.credentials()? {
+            request = request.basic_auth(user, Some(password));
+        }
+        Ok(request)
+    }
+
+    fn client(&self, patience: Duration) -> Result<reqwest::Client, String> {
         // Already installed is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .no_proxy()
             // A password is not carried on to wherever an answer points.
             .redirect(reqwest::redirect::Policy::none())
-            .timeout(PATIENCE);
+            .timeout(patience);
         if let Some(path) = &self.ca_file {
             let unusable = |what: String| format!("--ca-file {}: {what}", path.display());
             let text = read("--ca-file", path)?;
@@ -113,7 +139,9 @@ impl DaemonArgs {
         }
         Ok(Some((user, password)))
     }
+}
 
+impl DaemonArgs {
     /// The daemon's address as it may be told: without a name and a password.
     fn shown(&self) -> String {
         let mut url = self.url.clone();
@@ -167,10 +195,7 @@ impl DaemonArgs {
                 self.shown()
             )
         };
-        let mut request = self.client()?.request(method, url);
-        if let Some((user, password)) = self.credentials()? {
-            request = request.basic_auth(user, Some(password));
-        }
+        let mut request = self.access.request(method, url, PATIENCE)?;
         if let Some(body) = body {
             let body = serde_json::to_vec(body).map_err(|error| error.to_string())?;
             request = request.header(CONTENT_TYPE, "application/json").body(body);
@@ -206,7 +231,7 @@ impl DaemonArgs {
 }
 
 /// What TLS finds wrong, if that is why a request failed.
-fn tls_fault(error: &(dyn Error + 'static)) -> Option<String> {
+pub(super) fn tls_fault(error: &(dyn Error + 'static)) -> Option<String> {
     let mut cause = Some(error);
     while let Some(at) = cause {
         match at.downcast_ref() {

@@ -1,16 +1,19 @@
 //! `health`: asks a running daemon whether it is ready, for places where there is nothing else to ask with.
 //!
-//! An image without a shell has no curl. The request is written by hand: it goes to a daemon beside this
+//! An image without a shell has no curl. A plain request is written by hand: it goes to a daemon beside this
 //! process, and must work where there are neither certificates nor a resolver.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use reqwest::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::{Host, Url};
+
+use super::api::{AccessArgs, tls_fault};
 
 /// More of an answer is not read.
 const MAX_ANSWER_BYTES: u64 = 64 << 10;
@@ -21,26 +24,28 @@ const MAX_ANSWER_BYTES: u64 = 64 << 10;
     after_help = "Example:\n  vllm-prober health --url http://127.0.0.1:10016/-/healthy\n\nExit status: 0 if the answer is HTTP 200; 1 if it is another, or there is none."
 )]
 pub struct HealthArgs {
-    /// What to ask, by plain http
-    #[arg(long, default_value = "http://127.0.0.1:10016/-/ready", value_parser = plain)]
+    /// What to ask
+    #[arg(long, default_value = "http://127.0.0.1:10016/-/ready", value_parser = web_address)]
     url: Url,
+    #[command(flatten)]
+    access: AccessArgs,
     /// How many seconds the answer may take
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
 }
 
-fn plain(text: &str) -> Result<Url, String> {
+fn web_address(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
     match (url.scheme(), url.host()) {
-        ("http", Some(_)) => Ok(url),
-        _ => Err("it does not begin with http:// and a host".to_owned()),
+        ("http" | "https", Some(_)) => Ok(url),
+        _ => Err("it does not begin with http:// or https:// and a host".to_owned()),
     }
 }
 
 /// Prints what the daemon says.
 pub async fn run(args: HealthArgs) -> ExitCode {
     let patience = Duration::from_secs(args.timeout);
-    let answer = match timeout(patience, ask(&args.url)).await {
+    let answer = match timeout(patience, answer(&args, patience)).await {
         Ok(answer) => answer,
         Err(_) => Err(format!("no answer within {} s", args.timeout)),
     };
@@ -57,6 +62,26 @@ pub async fn run(args: HealthArgs) -> ExitCode {
 }
 
 /// The body of an answer of HTTP 200, or else why there is none.
+async fn answer(args: &HealthArgs, patience: Duration) -> Result<String, String> {
+    if args.url.scheme() == "http" && !args.access.has_password() {
+        return ask(&args.url).await;
+    }
+    let request = args
+        .access
+        .request(Method::GET, args.url.clone(), patience)?;
+    let told = |error: reqwest::Error| {
+        tls_fault(&error).unwrap_or_else(|| error.without_url().to_string())
+    };
+    let response = request.send().await.map_err(told)?;
+    let status = response.status();
+    let body = response.text().await.map_err(told)?;
+    if status == StatusCode::OK {
+        Ok(body.trim_end().to_owned())
+    } else {
+        Err(format!("HTTP {}: {}", status.as_u16(), body.trim_end()))
+    }
+}
+
 async fn ask(url: &Url) -> Result<String, String> {
     let port = url.port_or_known_default().unwrap_or(80);
     let stream = match url.host() {
@@ -122,12 +147,12 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_http_is_asked() {
-        for text in ["http://127.0.0.1:1/-/ready", "http://[::1]:1/"] {
-            assert!(plain(text).is_ok(), "{text}");
+    fn only_the_web_is_asked() {
+        for text in ["http://127.0.0.1:1/-/ready", "https://[::1]:1/"] {
+            assert!(web_address(text).is_ok(), "{text}");
         }
-        for text in ["https://localhost/-/ready", "localhost:10016", "/-/ready"] {
-            assert!(plain(text).is_err(), "{text}");
+        for text in ["ftp://localhost/-/ready", "localhost:10016", "/-/ready"] {
+            assert!(web_address(text).is_err(), "{text}");
         }
     }
 }
