@@ -3,6 +3,8 @@
 //! The prober is the only writer; whoever renders takes the snapshot of the moment and is neither in its
 //! way nor has to wait for it.
 
+mod recent;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
+pub use self::recent::{MOST_RUNS, RecentChange, RecentFigures, RecentRun, RecentRuns};
 use crate::condition::{Condition, DeploymentState};
 use crate::deployment::{Deployment, DeploymentName};
 use crate::environment::{Contradiction, Environment, EnvironmentField, FieldChange, Generation};
@@ -48,6 +51,8 @@ pub struct DeploymentStatus {
     pub generation: Option<Generation>,
     /// When that last changed; absent until it has.
     pub changed_at: Option<Timestamp>,
+    /// The last changes of it, oldest first.
+    pub recent_changes: Vec<RecentChange>,
     /// How often each field has changed since the start.
     pub changes: BTreeMap<EnvironmentField, u64>,
     /// What the operator declared and something else contradicts.
@@ -68,6 +73,7 @@ impl DeploymentStatus {
             process_start: None,
             generation: None,
             changed_at: None,
+            recent_changes: Vec::new(),
             changes: EnvironmentField::ALL
                 .iter()
                 .map(|field| (*field, 0))
@@ -88,12 +94,18 @@ impl DeploymentStatus {
             }
         };
         if !changes.is_empty() {
-            self.changed_at = Some(now);
+            self.changed(now, changes.clone());
         }
         for change in &changes {
             *self.changes.entry(change.field).or_default() += 1;
         }
         changes
+    }
+
+    /// Takes in that `fields` of what it runs on had changed by `at`: a later change than those that are known.
+    pub fn changed(&mut self, at: Timestamp, fields: Vec<FieldChange>) {
+        self.changed_at = Some(at);
+        recent::add_change(&mut self.recent_changes, RecentChange { at, fields });
     }
 }
 
@@ -149,6 +161,8 @@ pub struct ProbeStatus {
     pub opinion: Option<Arc<Opinion>>,
     /// The end of the last valid run.
     pub last_valid: Option<Timestamp>,
+    /// The last runs; those of before this start too, once the history was read.
+    pub recent: Arc<RecentRuns>,
     /// What has accumulated since the start.
     pub totals: Totals,
 }
@@ -214,6 +228,7 @@ impl ProbeStatus {
             last_reading: None,
             opinion: None,
             last_valid: None,
+            recent: Arc::default(),
             totals: Totals::new(bounds),
         }
     }
@@ -228,6 +243,8 @@ impl ProbeStatus {
         if summary.is_valid() {
             self.last_valid = Some(ended_at);
         }
+        let recent = RecentRun::of(run.id.clone(), ended_at, &summary);
+        Arc::make_mut(&mut self.recent).push(recent);
         self.last = Some(LastRun {
             ended_at,
             outcome: Outcome::Ran {
@@ -262,6 +279,7 @@ impl ProbeStatus {
     /// Takes in that an attempt came to no run.
     pub fn did_not_run(&mut self, why: String, ended_at: Timestamp) {
         self.totals.add_failed_attempt();
+        Arc::make_mut(&mut self.recent).push(RecentRun::none(why.clone(), ended_at));
         self.last = Some(LastRun {
             ended_at,
             outcome: Outcome::NotRun(why),

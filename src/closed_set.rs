@@ -8,8 +8,10 @@ macro_rules! closed_set {
     ($(#[$doc:meta])* $name:ident: $($variant:ident $label:literal $meaning:literal,)*) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[allow(unreachable_pub, reason = "some sets are for one module only")]
         pub enum $name { $(#[doc = $meaning] $variant,)* }
 
+        #[allow(unreachable_pub, dead_code, reason = "some sets are for one module only")]
         impl $name {
             /// Every member, in the order in which they are shown.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];

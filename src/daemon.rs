@@ -24,7 +24,7 @@ use crate::history::{
 use crate::lifecycle::{ReloadRequests, Reloader, lifecycle, reloader};
 use crate::measurement::RunId;
 use crate::prober::{Plan, Prober};
-use crate::report::EnvironmentJson;
+use crate::report::{EnvironmentJson, FieldChangeJson};
 use crate::server::{self, Front, Served};
 use crate::supervisor::Supervisor;
 use crate::vitals::Vitals;
@@ -256,7 +256,8 @@ fn restore_changes(board: &Board, changes: Vec<EnvironmentChange>) {
         let shown = board.snapshot();
         if let Some(status) = shown.deployments.get(&name) {
             let mut status = DeploymentStatus::clone(status);
-            status.changed_at = Some(change.at);
+            let fields = change.fields.iter().filter_map(FieldChangeJson::read);
+            status.changed(change.at, fields.collect());
             board.update_deployment(&name, status);
         }
     }

@@ -3,6 +3,10 @@
 //! Data flows one way, and the modules are listed in that order: what to probe, when, what to replay,
 //! what happened, what it amounts to, and how it is shown. `docs/ARCHITECTURE.md` has the layers.
 
+// What unit tests share with the tests beside the crate names it as those do.
+#[cfg(test)]
+extern crate self as vllm_prober;
+
 pub mod budget;
 mod closed_set;
 pub mod deployment;

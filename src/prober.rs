@@ -12,6 +12,7 @@ mod plan;
 mod replan;
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -213,10 +214,14 @@ impl Prober {
         }
     }
 
-    fn sit(&mut self, replayed: Replayed) {
+    fn sit(&mut self, mut replayed: Replayed) {
         let seat = replayed.seat;
         // Another plan may have unseated them meanwhile.
         if let Some(probe) = self.benches.iter().position(|bench| bench.awaits(seat)) {
+            let before = mem::take(&mut replayed.recent);
+            self.board.update(probe, |status| {
+                Arc::make_mut(&mut status.recent).recall(before);
+            });
             let edges = self.benches[probe].sit(replayed);
             self.publish_opinion(probe, &edges);
         }

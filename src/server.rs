@@ -2,7 +2,8 @@
 //!
 //! | path | meaning |
 //! |---|---|
-//! | `/` | what this is, and the table of deployments |
+//! | `/`, `/deployments/…` | the pages for people |
+//! | `/assets/…` | what the pages load |
 //! | `/metrics` | Prometheus exposition, gzipped when asked |
 //! | `/config` | the running configuration, secrets masked |
 //! | `/-/healthy` | 200 while the process serves |
@@ -18,9 +19,9 @@ mod connections;
 mod crowd;
 mod front;
 pub mod metrics;
+mod pages;
 mod passwords;
 mod patience;
-mod status_page;
 mod tls;
 mod token_bucket;
 mod web;
@@ -34,7 +35,7 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
@@ -47,8 +48,8 @@ pub use self::client_certificates::ClientPolicy;
 use self::crowd::Crowd;
 pub use self::front::{Front, MAX_CONNECTIONS};
 use self::metrics::Exposition;
+pub use self::pages::last_run_in_words;
 pub use self::passwords::Users;
-pub use self::status_page::last_run_in_words;
 pub use self::tls::{TlsSettings, ciphers, curves, is_of_tls13};
 pub use self::web::{RateLimit, Web};
 use crate::board::Board;
@@ -158,24 +159,15 @@ pub async fn serve(
 /// Every route.
 pub fn router(served: Arc<Served>) -> Router {
     Router::new()
-        .route("/", get(status))
         .route("/metrics", get(exposition))
         .route("/config", get(configuration))
         .route("/-/healthy", get(|| async { "vllm-prober is healthy.\n" }))
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload))
         .nest("/api/v1", api::router())
+        .merge(pages::router())
         .layer(CompressionLayer::new())
         .with_state(served)
-}
-
-async fn status(State(served): State<Arc<Served>>) -> Html<String> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "ages are shown as of the moment of looking"
-    )]
-    let now = Timestamp::now();
-    Html(status_page::html(&served.board.snapshot(), now))
 }
 
 async fn exposition(State(served): State<Arc<Served>>) -> Response {

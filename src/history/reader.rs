@@ -360,6 +360,31 @@ impl Reader {
             .map_err(|error| self.failed(&error))
     }
 
+    /// The last `limit` runs of a series, oldest first, without their requests.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn last_runs(
+        &mut self,
+        series: &Series,
+        limit: usize,
+    ) -> Result<Vec<StoredRun>, HistoryError> {
+        let rows = sqlx::query_as(
+            "SELECT run.*, NULL AS requests FROM point JOIN run USING (id) WHERE point.series =
+                 (SELECT key FROM series WHERE deployment = ? AND workload = ? AND workload_id = ?)
+             ORDER BY point.ended_at DESC, point.id DESC LIMIT ?",
+        )
+        .bind(&series.deployment)
+        .bind(&series.workload)
+        .bind(&series.workload_id)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&mut self.connection)
+        .await;
+        let mut runs: Vec<StoredRun> = rows.map_err(|error| self.failed(&error))?;
+        runs.reverse();
+        Ok(runs)
+    }
+
     /// Every intervention in the judging of a series, or of all, in the order in which they were said.
     ///
     /// # Errors

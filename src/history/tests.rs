@@ -179,6 +179,9 @@ async fn the_points_of_a_series_are_in_order_and_say_what_is_judged() {
     let points = reader.series(&series[0], at(10)).await.unwrap();
     let ends: Vec<Timestamp> = points.iter().map(|point| point.ended_at).collect();
     assert_eq!(ends, [at(15), at(30), at(45)]);
+    let last = reader.last_runs(&series[0], 2).await.unwrap();
+    let ends: Vec<Timestamp> = last.iter().map(|run| run.ended_at).collect();
+    assert_eq!(ends, [at(30), at(45)]);
     let counts = &points[0].point;
     assert!(counts.valid && counts.observable && !counts.contaminated && !counts.restarted);
     assert_eq!(

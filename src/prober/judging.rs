@@ -10,7 +10,10 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use crate::history::{HistoryError, Reader, Series, SeriesPoint, StoredIntervention, judge_again};
+use crate::board::{MOST_RUNS, RecentRun};
+use crate::history::{
+    HistoryError, Reader, Series, SeriesPoint, StoredIntervention, StoredRun, judge_again,
+};
 use crate::judges::{Intervention, JudgedFigures, Judges};
 use crate::lifecycle::Refusal;
 use crate::measure::{Measure, Tolerances};
@@ -57,6 +60,8 @@ pub(super) struct Replayed {
     judges: Judges,
     /// The last run that they know, and its end; absent without any.
     last: Option<(RunId, Timestamp)>,
+    /// The last runs, to be shown.
+    pub(super) recent: Vec<RecentRun>,
 }
 
 impl Bench {
@@ -155,7 +160,7 @@ pub(super) async fn replay(storage: PathBuf, unread: Vec<Unread>, done: mpsc::Se
                 .map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
-        let (points, said) = read.unwrap_or_else(|error| {
+        let (points, said, recent) = read.unwrap_or_else(|error| {
             warn!(
                 deployment = series.deployment,
                 workload = series.workload,
@@ -171,6 +176,7 @@ pub(super) async fn replay(storage: PathBuf, unread: Vec<Unread>, done: mpsc::Se
                 .last()
                 .map(|point| (point.id.clone(), point.ended_at)),
             judges: judge_again(&points, &said, &tolerances, |_, _| {}),
+            recent: recent.iter().filter_map(to_be_shown).collect(),
         });
         let Ok(replayed) = judged.await else { continue };
         if done.send(replayed).await.is_err() {
@@ -179,12 +185,19 @@ pub(super) async fn replay(storage: PathBuf, unread: Vec<Unread>, done: mpsc::Se
     }
 }
 
-async fn stored(
-    reader: &mut Reader,
-    series: &Series,
-) -> Result<(Vec<SeriesPoint>, Vec<StoredIntervention>), HistoryError> {
+/// What the history has of a series: what is judged, what was said of it, and the last runs.
+type Stored = (Vec<SeriesPoint>, Vec<StoredIntervention>, Vec<StoredRun>);
+
+async fn stored(reader: &mut Reader, series: &Series) -> Result<Stored, HistoryError> {
     let points = reader.series(series, Timestamp::UNIX_EPOCH).await?;
-    Ok((points, reader.interventions(Some(series)).await?))
+    let said = reader.interventions(Some(series)).await?;
+    Ok((points, said, reader.last_runs(series, MOST_RUNS).await?))
+}
+
+/// `None` for one that cannot be read, which is told where it is the last.
+fn to_be_shown(stored: &StoredRun) -> Option<RecentRun> {
+    let summary = stored.read().ok()?.summary().ok()?;
+    Some(RecentRun::of(stored.id.clone(), stored.ended_at, &summary))
 }
 
 /// What is judged of a run that has just ended, in the environment of that fingerprint.

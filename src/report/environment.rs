@@ -48,6 +48,17 @@ impl From<&FieldChange> for FieldChangeJson {
     }
 }
 
+impl FieldChangeJson {
+    /// The change again; `None` for a field that a later version has added.
+    pub fn read(&self) -> Option<FieldChange> {
+        Some(FieldChange {
+            field: EnvironmentField::named(&self.field)?,
+            before: self.before.clone(),
+            after: self.after.clone(),
+        })
+    }
+}
+
 impl From<&Environment> for EnvironmentJson {
     fn from(environment: &Environment) -> Self {
         let field = |known: Finding| {

@@ -9,7 +9,6 @@ use rustls::ServerConfig;
 use tokio::time::Instant;
 
 use super::passwords::Users;
-use super::status_page;
 use super::token_bucket::TokenBucket;
 
 /// How the endpoint is protected. The default is an open one.
@@ -56,7 +55,8 @@ impl Web {
     /// Adds what tells a browser how to treat an answer.
     pub(super) fn dress(&self, headers: &mut HeaderMap) {
         for (name, value) in BY_DEFAULT.iter() {
-            headers.insert(name, value.clone());
+            // A page says itself what it may do.
+            headers.entry(name).or_insert_with(|| value.clone());
         }
         for (name, value) in &self.headers {
             match value {
@@ -67,16 +67,14 @@ impl Web {
     }
 }
 
-/// The page runs no script, loads nothing, and stands in no frame.
+/// What is no page runs nothing, loads nothing, and stands in no frame.
 static BY_DEFAULT: LazyLock<[(HeaderName, HeaderValue); 4]> = LazyLock::new(|| {
-    let policy = format!(
-        "default-src 'none'; style-src '{}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        status_page::style_hash()
-    );
     [
         (
             header::CONTENT_SECURITY_POLICY,
-            HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'")),
+            HeaderValue::from_static(
+                "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            ),
         ),
         (
             header::X_CONTENT_TYPE_OPTIONS,

@@ -1,0 +1,83 @@
+//! The pages for people: the fleet, one deployment, and what they are drawn with.
+//!
+//! All of it is rendered here, from the board's snapshot: a page is whole without a script, loads nothing from
+//! elsewhere, and every text that comes from a server or a configuration is escaped by the template.
+
+mod assets;
+mod finding;
+#[cfg(test)]
+#[path = "../../tests/common/fleet.rs"]
+mod fixture;
+mod fleet;
+mod frame;
+mod last_run;
+mod quantity;
+mod sparkline;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use jiff::Timestamp;
+
+use self::fleet::Selection;
+pub use self::last_run::last_run_in_words;
+use super::Served;
+
+/// What a page may do: load this program's own style, script and picture, ask this program, and nothing else.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+    form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// A page that was rendered.
+pub(super) struct Page {
+    status: StatusCode,
+    html: String,
+}
+
+impl IntoResponse for Page {
+    fn into_response(self) -> Response {
+        let headers = [
+            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+            (header::CONTENT_SECURITY_POLICY, POLICY),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::REFERRER_POLICY, "no-referrer"),
+            (header::CACHE_CONTROL, "no-cache"),
+        ];
+        (self.status, headers, self.html).into_response()
+    }
+}
+
+/// Every page, and what they load.
+pub(super) fn router() -> Router<Arc<Served>> {
+    Router::new()
+        .route("/", get(fleet))
+        .route("/assets/{name}", get(assets::answer))
+}
+
+async fn fleet(
+    State(served): State<Arc<Served>>,
+    Query(asked): Query<BTreeMap<String, String>>,
+) -> Page {
+    let (selection, mistakes) = Selection::read(&asked);
+    let status = if mistakes.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::BAD_REQUEST
+    };
+    Page {
+        status,
+        html: fleet::html(&served.board.snapshot(), &selection, &mistakes, now()),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "ages are shown as of the moment of looking"
+)]
+fn now() -> Timestamp {
+    Timestamp::now()
+}

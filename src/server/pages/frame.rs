@@ -1,0 +1,84 @@
+//! What is around every page: its head, where else one can go, and as of when it is.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use maud::{DOCTYPE, Markup, html};
+
+use super::assets;
+use super::quantity::instant;
+
+/// The page `main` as it is at `now`. `root` leads from it to the root of all paths, such as `../`: the pages may be
+/// below any path of a proxy.
+pub(super) fn page(title: &str, root: &str, main: &Markup, now: Timestamp) -> String {
+    let fleet = if root.is_empty() { "./" } else { root };
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) }
+                link rel="icon" type="image/svg+xml" href={ (root) (assets::ICON.path()) };
+                link rel="stylesheet" href={ (root) (assets::STYLE.path()) };
+            }
+            body {
+                a.skip href="#main" { "Skip to the content" }
+                header.top {
+                    a.brand href=(fleet) {
+                        img src={ (root) (assets::ICON.path()) } alt="" width="22" height="22";
+                        "vllm-prober"
+                    }
+                    nav aria-label="Pages" {
+                        a href=(fleet) { "Fleet" }
+                        a href={ (root) "metrics" } { "Metrics" }
+                        a href={ (root) "config" } { "Configuration" }
+                        a href={ (root) "api/v1/deployments" } { "API" }
+                    }
+                    p.asof { "as of " (moment(now, now)) }
+                }
+                main id="main" { (main) }
+                footer {
+                    "vllm-prober " (env!("CARGO_PKG_VERSION"))
+                    " replays a fixed workload against vLLM deployments on a schedule, and says when one got slower. "
+                    a href={ (root) "-/healthy" } { "Health" } " · " a href={ (root) "-/ready" } { "Readiness" }
+                }
+            }
+        }
+    };
+    page.into_string()
+}
+
+/// An instant as it is told, with the whole of it for programs and on hover.
+pub(super) fn moment(at: Timestamp, now: Timestamp) -> Markup {
+    let whole = at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    html! { time datetime=(whole) title=(whole) { (instant(at, now)) } }
+}
+
+/// Where a deployment is shown by itself, from a page whose `root` leads to the root of all paths.
+pub(super) fn deployment(root: &str, name: &str) -> String {
+    let mut address = format!("{root}api/v1/deployments/");
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            address.push(char::from(byte));
+        } else {
+            let _ = write!(address, "%{byte:02X}");
+        }
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_name_has_an_address() {
+        assert_eq!(deployment("", "qwen3-32b"), "api/v1/deployments/qwen3-32b");
+        assert_eq!(
+            deployment("../", "a/b ü"),
+            "../api/v1/deployments/a%2Fb%20%C3%BC"
+        );
+    }
+}

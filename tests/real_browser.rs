@@ -1,0 +1,237 @@
+//! The pages in a real Chromium: in both themes, on a phone and a desktop, with scripts and without.
+//!
+//! With `VLLM_PROBER_TEST_PICTURES` the pictures of the pages are left in that directory.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use vllm_prober::board::{Board, Snapshot};
+use vllm_prober::server::{Served, serve};
+use vllm_prober::simulator::{Profile, Settings, Simulator};
+
+#[path = "common/browser.rs"]
+mod browser;
+#[path = "common/fleet.rs"]
+mod fleet;
+#[path = "common/program.rs"]
+mod program;
+
+use browser::Browser;
+use program::Program;
+
+const THEMES: [&str; 2] = ["light", "dark"];
+
+/// A phone, a tablet and a desktop: width and height in pixels.
+const SCREENS: [(u32, u32); 3] = [(390, 844), (820, 1180), (1560, 1000)];
+
+#[expect(clippy::disallowed_methods, reason = "what is shown is as of now")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// Serves a fleet, and says where.
+async fn serving(snapshot: Snapshot, stop: &CancellationToken) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let board = Arc::new(Board::new(snapshot));
+    let served = Arc::new(Served::new(
+        board,
+        Arc::default(),
+        "# none\n".to_owned(),
+        now(),
+    ));
+    tokio::spawn(serve(vec![listener], served, stop.clone()));
+    format!("http://{address}")
+}
+
+/// What axe-core finds on the page that is open.
+async fn faults(browser: &Browser) -> Vec<String> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/browser/node_modules/axe-core/axe.min.js");
+    let axe = std::fs::read_to_string(&file).unwrap_or_else(|error| {
+        panic!("{}: {error}; run `npm ci` in tests/browser", file.display())
+    });
+    browser.run(&axe).await;
+    let found = browser
+        .run_to_the_end(
+            "const found = await axe.run(document, { resultTypes: ['violations'] });
+             return found.violations.flatMap(rule => rule.nodes.map(node =>
+                 `${rule.id}: ${node.html} ${node.failureSummary}`));",
+        )
+        .await;
+    let found = found
+        .as_array()
+        .unwrap_or_else(|| panic!("axe-core failed: {found}"));
+    found.iter().map(ToString::to_string).collect()
+}
+
+/// Looks at the page at `url` in every theme and on every screen.
+async fn inspect(browser: &Browser, url: &str, name: &str) {
+    for theme in THEMES {
+        for (width, height) in SCREENS {
+            let what = format!("{name}-{theme}-{width}");
+            browser.shows(theme, width, height).await;
+            browser.open(url).await;
+            let sizes = browser.run("return [document.body.scrollWidth, document.documentElement.scrollWidth, innerWidth]").await;
+            let [body, document, window] = [0, 1, 2].map(|n| sizes[n].as_u64().unwrap());
+            assert!(
+                body <= window && document <= window,
+                "{what} is {sizes} pixels wide"
+            );
+            assert_eq!(faults(browser).await, Vec::<String>::new(), "{what}");
+            let mut complaints = browser.complaints().await;
+            // A query that makes no sense is answered as such.
+            complaints.retain(|complaint| !complaint.contains("400 (Bad Request)"));
+            assert_eq!(complaints, Vec::<String>::new(), "{what}");
+            if let Ok(directory) = std::env::var("VLLM_PROBER_TEST_PICTURES") {
+                let picture = browser.picture().await;
+                std::fs::write(
+                    Path::new(&directory).join(format!("{what}.base64")),
+                    picture,
+                )
+                .unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium"]
+async fn every_page_is_whole_in_both_themes_and_on_every_screen() {
+    let stop = CancellationToken::new();
+    let browser = Browser::start().await;
+    let url = serving(fleet::fleet(now()), &stop).await;
+    inspect(&browser, &format!("{url}/"), "fleet").await;
+    inspect(
+        &browser,
+        &format!("{url}/?q=nothing+has+this+name&sort=up"),
+        "mistake",
+    )
+    .await;
+    let url = serving(fleet::large(1_000, now()), &stop).await;
+    inspect(&browser, &format!("{url}/?page=4"), "large").await;
+    browser.close().await;
+    stop.cancel();
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium"]
+async fn no_text_of_a_server_or_a_configuration_runs() {
+    let stop = CancellationToken::new();
+    let browser = Browser::start().await;
+    let url = serving(fleet::hostile(now()), &stop).await;
+    inspect(&browser, &format!("{url}/"), "hostile").await;
+    let scripts = browser
+        .run("return [...document.scripts].filter(script => !script.src).length")
+        .await;
+    assert_eq!(scripts, 0);
+    let shown = browser
+        .run("return document.querySelector('tbody .name').textContent")
+        .await;
+    assert_eq!(shown, fleet::HOSTILE);
+    browser.close().await;
+    stop.cancel();
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium"]
+async fn a_fleet_is_filtered_and_sorted_without_a_script() {
+    let stop = CancellationToken::new();
+    let browser = Browser::start().await;
+    let url = serving(fleet::fleet(now()), &stop).await;
+    browser.allows_scripts(false).await;
+    browser.shows("light", 1560, 1000).await;
+    browser.open(&format!("{url}/")).await;
+    let names =
+        "return [...document.querySelectorAll('tbody .name')].map(name => name.textContent)";
+    assert_eq!(browser.run(names).await.as_array().unwrap().len(), 9);
+    browser.run("document.querySelector('[name=q]').value = 'QWEN3-32B'; document.querySelector('.filter button').click()").await;
+    until(&browser, names, 3).await;
+    browser
+        .run("document.querySelector('thead a[href*=\"sort=decode\"]').click()")
+        .await;
+    until(
+        &browser,
+        "return document.querySelectorAll('[aria-sort=ascending] a[href*=\"sort=decode\"]')",
+        1,
+    )
+    .await;
+    let sorted = browser.run(names).await;
+    assert_eq!(
+        sorted,
+        serde_json::json!(["qwen3-32b-bf16", "qwen3-32b-fp8", "qwen3-32b-nvfp4"])
+    );
+    browser.close().await;
+    stop.cancel();
+}
+
+/// Waits until `script` returns so many things.
+async fn until(browser: &Browser, script: &str, number: usize) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let found = browser.run(script).await;
+        if found.as_array().is_some_and(|found| found.len() == number) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{script}: {found}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Chromium"]
+async fn a_daemon_shows_its_deployments() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut simulators = Vec::new();
+    let mut deployments = String::new();
+    for name in Profile::NAMES {
+        let profile = Profile::named(name).unwrap();
+        let simulator = Simulator::start(Settings {
+            speedup: 20.0,
+            ..Settings::new(profile)
+        })
+        .await
+        .unwrap();
+        deployments += &format!(
+            "  - name: qwen3-32b-{name}\n    family: qwen3-32b\n    precision: {name}\n    base_url: {}\n    probes: [{{ workload: burst, every: 2s }}]\n",
+            simulator.base_url()
+        );
+        simulators.push(simulator);
+    }
+    let path = directory.path().join("prober.yaml");
+    let text = format!(
+        "workloads:\n  burst: {{ requests: 32, max_tokens: 64, prompt: Count to ten., \
+        validity: {{ min_concurrency_utilization: 0, max_client_delay: 10s, max_client_load_ratio: 1 }} }}\ndeployments:\n{deployments}"
+    );
+    std::fs::write(&path, text).unwrap();
+    let (program, url) = Program::serve(&path);
+    let browser = Browser::start().await;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        browser.open(&format!("{url}/")).await;
+        let ok = browser
+            .run("return document.querySelectorAll('tbody .spark').length")
+            .await;
+        if ok == 3 {
+            break;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "only {ok} deployments have figures"
+        );
+        sleep(Duration::from_millis(200)).await;
+    }
+    inspect(&browser, &format!("{url}/"), "daemon").await;
+    browser.close().await;
+    program.terminate(Duration::from_secs(20));
+    for simulator in simulators {
+        simulator.stop().await.unwrap();
+    }
+}
