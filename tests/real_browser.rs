@@ -28,8 +28,8 @@ use program::Program;
 
 const THEMES: [&str; 2] = ["light", "dark"];
 
-/// A phone, a tablet and a desktop: width and height in pixels.
-const SCREENS: [(u32, u32); 3] = [(390, 844), (820, 1180), (1560, 1000)];
+/// A phone, a tablet, a small and a large desktop: width and height in pixels.
+const SCREENS: [(u32, u32); 4] = [(390, 844), (820, 1180), (1366, 768), (1560, 1000)];
 
 #[expect(clippy::disallowed_methods, reason = "what is shown is as of now")]
 fn now() -> Timestamp {
@@ -109,6 +109,15 @@ async fn every_page_is_whole_in_both_themes_and_on_every_screen() {
     let browser = Browser::start().await;
     let url = serving(fleet::fleet(now()), &stop).await;
     inspect(&browser, &format!("{url}/"), "fleet").await;
+    for name in [
+        "qwen3-32b-nvfp4",
+        "qwen3-32b-fp8",
+        "mistral-small-24b",
+        "qwen3-8b-spare",
+    ] {
+        inspect(&browser, &format!("{url}/deployments/{name}"), name).await;
+    }
+    inspect(&browser, &format!("{url}/changes"), "changes").await;
     inspect(
         &browser,
         &format!("{url}/?q=nothing+has+this+name&sort=up"),
@@ -136,6 +145,14 @@ async fn no_text_of_a_server_or_a_configuration_runs() {
         .run("return document.querySelector('tbody .name').textContent")
         .await;
     assert_eq!(shown, fleet::HOSTILE);
+    let its_own = browser
+        .run("return document.querySelector('tbody .name').href")
+        .await;
+    inspect(&browser, its_own.as_str().unwrap(), "hostile-own").await;
+    let title = browser
+        .run("return document.querySelector('h1').textContent")
+        .await;
+    assert_eq!(title, fleet::HOSTILE);
     browser.close().await;
     stop.cancel();
 }

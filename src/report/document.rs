@@ -7,7 +7,9 @@ mod words;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::charts::{Bar, BarChart, Chart, Mark, Segment, TimeChart, Undrawn, bars, over_time};
+use super::charts::{
+    Bar, BarChart, Chart, Mark, Segment, TimeChart, Undrawn, WIDE, bars, over_time,
+};
 use super::comparison::Heading;
 use crate::comparison::{Row, SideBySide, Spread, Story};
 use crate::verdict::Measure;
@@ -183,10 +185,12 @@ fn chart_of(story: &Story, range: (Timestamp, Timestamp)) -> TimeChart {
     TimeChart {
         title: format!("Decode tokens per second of {} over time", story.name),
         axis: "decode tokens per second",
+        size: WIDE,
         range,
         segments,
         marks,
         baseline: story.replay.baseline,
+        band: None,
     }
 }
 

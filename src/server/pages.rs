@@ -1,9 +1,12 @@
-//! The pages for people: the fleet, one deployment, and what they are drawn with.
+//! The pages for people: the fleet, one deployment, what has changed, and what they are drawn with.
 //!
 //! All of it is rendered here, from the board's snapshot: a page is whole without a script, loads nothing from
 //! elsewhere, and every text that comes from a server or a configuration is escaped by the template.
 
 mod assets;
+mod changes;
+mod curves;
+mod deployment;
 mod finding;
 #[cfg(test)]
 #[path = "../../tests/common/fleet.rs"]
@@ -18,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -55,6 +58,8 @@ impl IntoResponse for Page {
 pub(super) fn router() -> Router<Arc<Served>> {
     Router::new()
         .route("/", get(fleet))
+        .route("/deployments/{name}", get(deployment))
+        .route("/changes", get(changes))
         .route("/assets/{name}", get(assets::answer))
 }
 
@@ -71,6 +76,27 @@ async fn fleet(
     Page {
         status,
         html: fleet::html(&served.board.snapshot(), &selection, &mistakes, now()),
+    }
+}
+
+async fn deployment(State(served): State<Arc<Served>>, Path(name): Path<String>) -> Page {
+    let now = now();
+    match deployment::html(&served.board.snapshot(), &name, now) {
+        Some(html) => Page {
+            status: StatusCode::OK,
+            html,
+        },
+        None => Page {
+            status: StatusCode::NOT_FOUND,
+            html: deployment::missing(&name, now),
+        },
+    }
+}
+
+async fn changes(State(served): State<Arc<Served>>) -> Page {
+    Page {
+        status: StatusCode::OK,
+        html: changes::html(&served.board.snapshot(), now()),
     }
 }
 

@@ -8,7 +8,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::{BLUE, CHARACTER, Chart, Drawn, INK, ORANGE, RED, TEXT, Undrawn, fitted, style};
 
-const SIZE: (u32, u32) = (940, 300);
+/// Width and height of a chart that has a page's width, in its own pixels.
+pub const WIDE: (u32, u32) = (940, 300);
 
 /// Pixels left of the runs, and right of them at least.
 const SIDES: (u32, u32) = (72, 16);
@@ -75,6 +76,8 @@ pub struct TimeChart {
     pub title: String,
     /// What the vertical axis has, with its unit.
     pub axis: &'static str,
+    /// Width and height, in its own pixels.
+    pub size: (u32, u32),
     /// The first and the last instant of the horizontal axis.
     pub range: (Timestamp, Timestamp),
     /// Joined by a line each.
@@ -83,6 +86,8 @@ pub struct TimeChart {
     pub marks: Vec<(Timestamp, Mark)>,
     /// A level to be drawn across.
     pub baseline: Option<f64>,
+    /// The least and the most value that is borne, between which the ground is shaded.
+    pub band: Option<(f64, f64)>,
 }
 
 /// Draws charts of one range, one below the other, so that an instant has the same place in all of them.
@@ -105,7 +110,7 @@ pub fn over_time(charts: &[TimeChart]) -> Result<Vec<Chart>, Undrawn> {
 fn draw(chart: &TimeChart, svg: &mut String, right: f64) -> Drawn {
     let (from, to) = widened(chart.range);
     let (least, most) = span(chart);
-    let full = f64::from(SIZE.0 - SIDES.0 - SIDES.1);
+    let full = f64::from(chart.size.0 - SIDES.0 - SIDES.1);
     let scale = (full - right) / (to - from);
     let in_pixels: Vec<_> = changes(chart)
         .map(|(at, number, what)| ((at - from) * scale, number, what))
@@ -113,7 +118,7 @@ fn draw(chart: &TimeChart, svg: &mut String, right: f64) -> Drawn {
     let labels = placed(&in_pixels);
     let rows = labels.iter().map(|label| label.row + 1).max().unwrap_or(0);
     let mut labels = labels.into_iter();
-    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    let root = SVGBackend::with_string(svg, chart.size).into_drawing_area();
     let mut context = ChartBuilder::on(&root)
         .margin_top(ROW * rows + 8)
         .margin_right(SIDES.1 + right as u32)
@@ -134,6 +139,10 @@ fn draw(chart: &TimeChart, svg: &mut String, right: f64) -> Drawn {
         .y_label_formatter(&|value| format!("{}", (value * 1e6).round() / 1e6))
         .draw()?;
     let area = context.plotting_area();
+    if let Some((low, high)) = chart.band {
+        let ground = [(from, low), (to, high)];
+        area.draw(&Rectangle::new(ground, INK.mix(0.07).filled()))?;
+    }
     if let Some(baseline) = chart.baseline {
         let line = [(from, baseline), (to, baseline)];
         area.draw(&DashedPathElement::new(
@@ -193,7 +202,7 @@ fn changes(chart: &TimeChart) -> impl Iterator<Item = (f64, usize, &str)> {
 /// Pixels that the label of a late change needs beyond the last run.
 fn room_on_the_right(chart: &TimeChart) -> f64 {
     let (from, to) = widened(chart.range);
-    let full = f64::from(SIZE.0 - SIDES.0 - SIDES.1);
+    let full = f64::from(chart.size.0 - SIDES.0 - SIDES.1);
     let beyond = changes(chart).map(|(at, number, what)| {
         (at - from) / (to - from) * full + width_of(&label(number, what)) - full
     });
@@ -219,7 +228,8 @@ fn widened((from, to): (Timestamp, Timestamp)) -> (f64, f64) {
 /// What the vertical axis spans: all runs with some room, and never so little that noise looks like a cliff.
 fn span(chart: &TimeChart) -> (f64, f64) {
     let values = chart.segments.iter().flatten().map(|(_, value)| *value);
-    let values: Vec<f64> = values.chain(chart.baseline).collect();
+    let band = chart.band.into_iter().flat_map(|(low, high)| [low, high]);
+    let values: Vec<f64> = values.chain(chart.baseline).chain(band).collect();
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let most = values.iter().copied().fold(0.0, f64::max);
     if !least.is_finite() {
@@ -369,6 +379,8 @@ mod tests {
             segments: vec![vec![(at, 600.0), (at, 601.0)]],
             marks: Vec::new(),
             baseline: None,
+            band: None,
+            size: WIDE,
         };
         let (low, high) = span(&chart);
         assert!(low < 545.0 && high > 655.0, "{low} to {high}");

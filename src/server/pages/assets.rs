@@ -15,6 +15,16 @@ const HASH: usize = 12;
 pub(super) static STYLE: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("page", "css", "text/css", include_str!("assets/page.css")));
 
+/// What keeps a page up to date, where scripts run.
+pub(super) static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new(
+        "page",
+        "js",
+        "text/javascript",
+        include_str!("assets/page.js"),
+    )
+});
+
 /// What a browser shows beside a title.
 pub(super) static ICON: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new(
@@ -55,7 +65,7 @@ impl Asset {
 
 /// Answers with the asset of that name.
 pub(super) async fn answer(Path(name): Path<String>, asked: HeaderMap) -> Response {
-    let all = [&*STYLE, &*ICON];
+    let all = [&*STYLE, &*SCRIPT, &*ICON];
     let Some(asset) = all.into_iter().find(|asset| asset.name == name) else {
         return (
             StatusCode::NOT_FOUND,

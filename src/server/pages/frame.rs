@@ -22,6 +22,7 @@ pub(super) fn page(title: &str, root: &str, main: &Markup, now: Timestamp) -> St
                 title { (title) }
                 link rel="icon" type="image/svg+xml" href={ (root) (assets::ICON.path()) };
                 link rel="stylesheet" href={ (root) (assets::STYLE.path()) };
+                script src={ (root) (assets::SCRIPT.path()) } defer {}
             }
             body {
                 a.skip href="#main" { "Skip to the content" }
@@ -32,6 +33,7 @@ pub(super) fn page(title: &str, root: &str, main: &Markup, now: Timestamp) -> St
                     }
                     nav aria-label="Pages" {
                         a href=(fleet) { "Fleet" }
+                        a href={ (root) "changes" } { "Changes" }
                         a href={ (root) "metrics" } { "Metrics" }
                         a href={ (root) "config" } { "Configuration" }
                         a href={ (root) "api/v1/deployments" } { "API" }
@@ -56,9 +58,17 @@ pub(super) fn moment(at: Timestamp, now: Timestamp) -> Markup {
     html! { time datetime=(whole) title=(whole) { (instant(at, now)) } }
 }
 
-/// Where a deployment is shown by itself, from a page whose `root` leads to the root of all paths.
+/// Where the page of a deployment is, from a page whose `root` leads to the root of all paths.
 pub(super) fn deployment(root: &str, name: &str) -> String {
-    let mut address = format!("{root}api/v1/deployments/");
+    below(format!("{root}deployments/"), name)
+}
+
+/// Where the same is for programs.
+pub(super) fn api(root: &str, name: &str) -> String {
+    below(format!("{root}api/v1/deployments/"), name)
+}
+
+fn below(mut address: String, name: &str) -> String {
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             address.push(char::from(byte));
@@ -75,10 +85,7 @@ mod tests {
 
     #[test]
     fn any_name_has_an_address() {
-        assert_eq!(deployment("", "qwen3-32b"), "api/v1/deployments/qwen3-32b");
-        assert_eq!(
-            deployment("../", "a/b ü"),
-            "../api/v1/deployments/a%2Fb%20%C3%BC"
-        );
+        assert_eq!(deployment("", "qwen3-32b"), "deployments/qwen3-32b");
+        assert_eq!(deployment("../", "a/b ü"), "../deployments/a%2Fb%20%C3%BC");
     }
 }

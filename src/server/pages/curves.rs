@@ -1,0 +1,171 @@
+//! The figures of a probe over time, each as a chart: with its baseline and what is borne, the changes of the
+//! environment, and the runs that do not count, over which no line goes.
+
+use jiff::Timestamp;
+
+use super::finding::fields;
+use crate::board::{ProbeStatus, RecentChange, RecentFigures, RecentRun};
+use crate::measure::Measure;
+use crate::report::charts::{Mark, Segment, TimeChart, Undrawn, over_time};
+use crate::statistics::InvalidReason;
+
+/// Width and height of a chart, in its own pixels.
+const SIZE: (u32, u32) = (720, 260);
+
+/// A chart and what stands above it.
+#[derive(Debug)]
+pub(super) struct Curve {
+    pub(super) caption: &'static str,
+    pub(super) svg: String,
+}
+
+/// A figure that is drawn: its name, its unit, and the measure whose baseline it has.
+struct Drawn {
+    caption: &'static str,
+    axis: &'static str,
+    measure: Option<Measure>,
+    of: fn(&RecentFigures) -> Option<f64>,
+}
+
+const DRAWN: [Drawn; 6] = [
+    Drawn {
+        caption: "Decode rate",
+        axis: "tokens per second",
+        measure: Some(Measure::DecodeTokensRate),
+        of: |figures| Some(figures.decode_tps),
+    },
+    Drawn {
+        caption: "Request rate",
+        axis: "requests per second",
+        measure: Some(Measure::RequestsRate),
+        of: |figures| Some(figures.qps),
+    },
+    Drawn {
+        caption: "Latency, median",
+        axis: "seconds",
+        measure: Some(Measure::E2eP50),
+        of: |figures| Some(figures.p50),
+    },
+    Drawn {
+        caption: "Latency, 95th percentile",
+        axis: "seconds",
+        measure: None,
+        of: |figures| Some(figures.p95),
+    },
+    Drawn {
+        caption: "Time to first token, median",
+        axis: "seconds",
+        measure: Some(Measure::TtftP50),
+        of: |figures| figures.ttft_p50,
+    },
+    Drawn {
+        caption: "Time per output token, median",
+        axis: "seconds",
+        measure: Some(Measure::TpotP50),
+        of: |figures| figures.tpot_p50,
+    },
+];
+
+/// The charts of the last runs of `probe`, in an environment that had these `changes`. A figure that no run has is
+/// left out.
+///
+/// # Errors
+/// When one cannot be drawn.
+pub(super) fn of(probe: &ProbeStatus, changes: &[RecentChange]) -> Result<Vec<Curve>, Undrawn> {
+    let runs: Vec<&RecentRun> = probe.recent.iter().collect();
+    let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
+        return Ok(Vec::new());
+    };
+    let range = (first.ended_at, last.ended_at);
+    let changes: Vec<&RecentChange> = changes
+        .iter()
+        .filter(|change| range.0 < change.at && change.at <= range.1)
+        .collect();
+    let marks = marks(&runs, &changes);
+    let (captions, charts): (Vec<_>, Vec<_>) = DRAWN
+        .iter()
+        .filter_map(|drawn| {
+            let segments = segments(&runs, &changes, drawn.of);
+            if segments.is_empty() {
+                return None;
+            }
+            let baseline = drawn.measure.and_then(|measure| {
+                let judgements = &probe.opinion.as_ref()?.judgements;
+                judgements.get(&measure)?.baseline_median
+            });
+            let borne = drawn
+                .measure
+                .map(|measure| probe.deployment.tolerances.of(measure));
+            let chart = TimeChart {
+                title: format!("{} of the last {} runs", drawn.caption, runs.len()),
+                axis: drawn.axis,
+                size: SIZE,
+                range,
+                segments,
+                marks: marks.clone(),
+                baseline,
+                band: baseline
+                    .zip(borne)
+                    .map(|(level, share)| (level * (1.0 - share), level * (1.0 + share))),
+            };
+            Some((drawn.caption, chart))
+        })
+        .unzip();
+    let drawn = over_time(&charts)?;
+    Ok(captions
+        .into_iter()
+        .zip(drawn)
+        .map(|(caption, chart)| Curve {
+            caption,
+            svg: chart.inline(),
+        })
+        .collect())
+}
+
+/// Runs that follow each other in one environment and all have the figure.
+fn segments(
+    runs: &[&RecentRun],
+    changes: &[&RecentChange],
+    of: fn(&RecentFigures) -> Option<f64>,
+) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut before: Option<Timestamp> = None;
+    let mut goes_on = false;
+    for run in runs {
+        let at = run.ended_at;
+        let has_changed = before.is_some_and(|before| {
+            changes
+                .iter()
+                .any(|change| before < change.at && change.at <= at)
+        });
+        before = Some(at);
+        let Some(value) = run.figures.as_ref().and_then(of) else {
+            goes_on = false;
+            continue;
+        };
+        match segments.last_mut().filter(|_| goes_on && !has_changed) {
+            Some(segment) => segment.push((at, value)),
+            None => segments.push(vec![(at, value)]),
+        }
+        goes_on = true;
+    }
+    segments
+}
+
+/// Changes, and runs that do not count, in order.
+fn marks(runs: &[&RecentRun], changes: &[&RecentChange]) -> Vec<(Timestamp, Mark)> {
+    let changes = (1..).zip(changes);
+    let changes = changes.map(|(number, change)| (change.at, Mark::Change(number, fields(change))));
+    let invalid = runs.iter().filter(|run| run.figures.is_none()).map(|run| {
+        let is_contaminated = run.invalid_reasons.contains(&InvalidReason::Contaminated);
+        let mark = if is_contaminated {
+            Mark::Contaminated
+        } else {
+            Mark::Invalid
+        };
+        (run.ended_at, mark)
+    });
+    let mut marks: Vec<_> = changes.chain(invalid).collect();
+    marks.sort_by_key(|(at, _)| *at);
+    marks
+}

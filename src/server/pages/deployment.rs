@@ -1,0 +1,350 @@
+//! One deployment: what the judges say of it and how sure they are, what it did over time, what it runs on, and its
+//! last runs.
+
+use jiff::Timestamp;
+use maud::{Markup, PreEscaped, html};
+
+use super::curves::{self, Curve};
+use super::finding::{Finding, fields, name, with_unit};
+use super::fleet::{state, verdict};
+use super::frame::{self, moment};
+use super::quantity::{NONE, count, number, percent, ratio, seconds};
+use crate::board::{DeploymentStatus, ProbeStatus, RecentRun, Snapshot};
+use crate::environment::EnvironmentField;
+use crate::measure::Measure;
+use crate::verdict::{Comparison, Judgement};
+
+/// Runs in the table.
+const MOST_RUNS: usize = 50;
+
+/// Renders the deployment of that name as it is at `now`; `None` when there is none.
+pub(super) fn html(snapshot: &Snapshot, wanted: &str, now: Timestamp) -> Option<String> {
+    let probes = snapshot
+        .of_each_deployment()
+        .find(|probes| probes[0].deployment.name.as_str() == wanted)?;
+    let deployment = &probes[0].deployment;
+    let status = snapshot
+        .deployments
+        .get(&deployment.name)
+        .map(AsRef::as_ref);
+    let about = [
+        deployment.family.as_deref(),
+        deployment.precision.as_deref(),
+        probes[0].model(),
+    ];
+    let main = html! {
+        p.quiet { a href="../" { "Fleet" } " / " (wanted) }
+        h1 { (wanted) }
+        p {
+            (state(snapshot.state(probes, now))) " "
+            span.quiet { (about.into_iter().flatten().collect::<Vec<_>>().join(" · ")) }
+        }
+        @if let Some(status) = status {
+            p.quiet { (status.condition.evidence) ", seen " (moment(status.seen_at, now)) }
+            @for contradiction in &status.contradictions {
+                p.notice {
+                    "The configuration says " (contradiction.field.label()) " " (contradiction.declared) ", and "
+                    (contradiction.source.label()) " says " (contradiction.found) "."
+                }
+            }
+        }
+        @for probe in probes.iter().filter(|probe| !probe.workload.is_light()) {
+            (judged(probe, status, now))
+        }
+        (environment(status, now))
+        @for probe in probes { (runs(probe, now)) }
+        p { "The same for programs: " a href=(frame::api("../", wanted)) { (frame::api("", wanted)) } }
+    };
+    let title = format!("{wanted} · vllm-prober");
+    Some(frame::page(&title, "../", &main, now))
+}
+
+/// Renders that there is no deployment of that name.
+pub(super) fn missing(wanted: &str, now: Timestamp) -> String {
+    let main = html! {
+        h1 { "No such deployment" }
+        p.empty {
+            "No deployment " b { (wanted) } " is configured any more, or the name is misspelt. "
+            a href="../" { "Show the fleet" }
+        }
+    };
+    frame::page("No such deployment · vllm-prober", "../", &main, now)
+}
+
+/// What the judges say of a probe, and its figures over time.
+fn judged(probe: &ProbeStatus, status: Option<&DeploymentStatus>, now: Timestamp) -> Markup {
+    let finding = Finding::of(probe);
+    let judgements = probe.opinion.as_ref().map(|opinion| &opinion.judgements);
+    html! {
+        section aria-label={ "Workload " (probe.workload.name) } {
+            h2 { "Workload " (probe.workload.name) }
+            div.said data-stand=(finding.stand.label()) {
+                    (verdict(finding.stand, &finding.in_short()))
+                    p { (finding.in_full(status, now)) }
+                    @if let Some(why) = finding.why(status, now) { p.quiet { (why) } }
+                    @if let Some(seen) = finding.acknowledged(now) { p.quiet { (seen) } }
+                }
+            (figures(probe, status))
+            @if let Some(judgements) = judgements {
+                div.wide tabindex="0" role="region" aria-label="Judgement of every measure" {
+                    table.facts {
+                        caption { "Every measure that is judged. A ratio is the present level divided by the other, with its 95 % interval." }
+                        thead { tr {
+                            th scope="col" { "Measure" } th scope="col" { "Verdict" } th scope="col" { "Baseline" }
+                            th scope="col" { "Against the baseline" } th scope="col" { "Against the environment before" }
+                            th scope="col" { "Noise of a run" } th scope="col" { "Could have seen" }
+                        } }
+                        tbody {
+                            @for (measure, judgement) in judgements { (measure_row(*measure, judgement, now)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn measure_row(measure: Measure, judgement: &Judgement, now: Timestamp) -> Markup {
+    let compared = |comparison: Option<&Comparison>| {
+        html! {
+            @match comparison {
+                Some(comparison) => {
+                    span.figure { (ratio(comparison.ratio)) } " "
+                    span.quiet {
+                        (ratio(comparison.lower)) " to " (ratio(comparison.upper)) ", " (comparison.decision.label()) ", "
+                        (count(comparison.runs_after, "run", "runs")) " against " (comparison.runs_before)
+                    }
+                },
+                None => (NONE),
+            }
+        }
+    };
+    let share = |share: Option<f64>| share.map_or_else(|| NONE.to_owned(), percent);
+    html! {
+        tr {
+            th scope="row" { (name(measure)) }
+            td {
+                @match &judgement.standing {
+                    Some(standing) => { (standing.verdict.label()) " since " (moment(standing.since, now)) },
+                    None => "none",
+                }
+            }
+            td.figure {
+                (judgement.baseline_median.map_or_else(|| NONE.to_owned(), |median| with_unit(measure, median)))
+            }
+            td { (compared(judgement.baseline.as_ref())) }
+            td { (compared(judgement.previous.as_ref())) }
+            td.figure { (share(judgement.noise_ratio)) }
+            td.figure { (share(judgement.minimum_detectable_change)) }
+        }
+    }
+}
+
+/// The figures of a probe over time.
+fn figures(probe: &ProbeStatus, status: Option<&DeploymentStatus>) -> Markup {
+    let changes = status.map_or(&[][..], |status| &status.recent_changes);
+    let curves = match curves::of(probe, changes) {
+        Ok(curves) => curves,
+        Err(error) => return html! { p.notice { (error) } },
+    };
+    html! {
+        @if curves.is_empty() {
+            p.empty { "There is no run yet that counts, so there is nothing to draw." }
+        } @else {
+            p.legend {
+                "Last " (count(probe.recent.iter().len(), "run", "runs")) ". "
+                span { "┄ baseline and its tolerance" } " "
+                span { "│ a change of the environment" } " "
+                span { "× a run that does not count" } " "
+                span { "▲ disturbed by other traffic" }
+            }
+            div.curves {
+                @for Curve { caption, svg } in &curves {
+                    figure {
+                        figcaption { (caption) }
+                        // It was escaped where it was drawn.
+                        (PreEscaped(svg))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What it runs on, and what of that has changed.
+fn environment(status: Option<&DeploymentStatus>, now: Timestamp) -> Markup {
+    let known: Vec<_> = status
+        .and_then(|status| status.generation.as_ref())
+        .map(|generation| generation.environment.known().collect())
+        .unwrap_or_default();
+    let changes = status.map_or(&[][..], |status| &status.recent_changes);
+    html! {
+        section {
+            h2 { "Environment" }
+            @if !changes.is_empty() {
+                ol.changes {
+                    @for change in changes.iter().rev() {
+                        li { (moment(change.at, now)) " " b { (fields(change)) } }
+                    }
+                }
+            }
+            @if known.is_empty() {
+                p.quiet { "Nothing is known yet of what it runs on." }
+            } @else {
+                div.wide tabindex="0" role="region" aria-label="What it runs on" {
+                    table.facts {
+                        caption { "What it runs on, and where that is known from" }
+                        thead { tr { th scope="col" { "Field" } th scope="col" { "Value" } th scope="col" { "Known from" } } }
+                        tbody {
+                            @for finding in &known {
+                                tr {
+                                    th scope="row" title=(finding.field.meaning()) { (finding.field.label().replace('_', " ")) }
+                                    td { (finding.value) }
+                                    td.quiet { (finding.source.label().replace('_', " ")) }
+                                }
+                            }
+                        }
+                    }
+                }
+                @let unknown = EnvironmentField::ALL.len() - known.len();
+                @if unknown > 0 { p.quiet { (count(unknown, "field is", "fields are")) " not known." } }
+            }
+        }
+    }
+}
+
+/// The last runs, the latest first.
+fn runs(probe: &ProbeStatus, now: Timestamp) -> Markup {
+    let title = format!("Last runs of workload {}", probe.workload.name);
+    html! {
+        section {
+            h2 { (title) }
+            @if probe.recent.iter().len() == 0 {
+                p.empty {
+                    @if probe.in_progress { "The first run is going on." } @else { "There was no run yet." }
+                }
+            } @else {
+                div.wide tabindex="0" role="region" aria-label=(title) {
+                    table.runs {
+                        thead { tr {
+                            th scope="col" { "Ended" } th scope="col" { "Outcome" } th scope="col" { "Decode tok/s" }
+                            th scope="col" { "QPS" } th scope="col" { "Latency p50" } th scope="col" { "p95" }
+                            th scope="col" { "TTFT p50" } th scope="col" { "TPOT p50" } th scope="col" { "Requests" }
+                            th scope="col" { "Run" }
+                        } }
+                        tbody {
+                            @for run in probe.recent.iter().rev().take(MOST_RUNS) { (run_row(run, now)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn run_row(run: &RecentRun, now: Timestamp) -> Markup {
+    let figures = run.figures.as_ref();
+    let figure = |value: Option<String>| html! { td.figure { (value.as_deref().unwrap_or(NONE)) } };
+    html! {
+        tr data-invalid[!run.invalid_reasons.is_empty()] {
+            th scope="row" { (moment(run.ended_at, now)) }
+            td {
+                @if run.invalid_reasons.is_empty() {
+                    "ok"
+                } @else {
+                    @for reason in &run.invalid_reasons {
+                        span.reason title=(reason.meaning()) { "× " (reason.label().replace('_', " ")) } " "
+                    }
+                }
+                @if let Some(why) = &run.not_run { div.quiet { (why) } }
+            }
+            (figure(figures.map(|figures| number(figures.decode_tps))))
+            (figure(figures.map(|figures| number(figures.qps))))
+            (figure(figures.map(|figures| seconds(figures.p50))))
+            (figure(figures.map(|figures| seconds(figures.p95))))
+            (figure(figures.and_then(|figures| figures.ttft_p50).map(seconds)))
+            (figure(figures.and_then(|figures| figures.tpot_p50).map(seconds)))
+            td {
+                (run.completed) " ok"
+                @if run.failed > 0 {
+                    ", " (run.failed) " failed"
+                    div.quiet {
+                        @for (reason, failed) in &run.failures { (failed) " " (reason.label().replace('_', " ")) " " }
+                    }
+                }
+            }
+            td.quiet { @match &run.id { Some(id) => code { (id) }, None => (NONE) } }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::pages::fixture;
+
+    fn now() -> Timestamp {
+        "2026-03-01T12:00:00Z".parse().unwrap()
+    }
+
+    fn page(name: &str) -> String {
+        html(&fixture::fleet(now()), name, now()).unwrap()
+    }
+
+    #[test]
+    fn the_verdict_is_told_with_its_numbers_and_what_came_before_it() {
+        for name in [
+            "qwen3-32b-nvfp4",
+            "llama-3.3-70b-fp8",
+            "gemma-3-27b-int4",
+            "qwen3-32b-fp8",
+            "phi-4-new",
+        ] {
+            let page = page(name);
+            let said = page.split("<div class=\"said\"").nth(1).unwrap();
+            let said = said.split("</div>").next().unwrap().replace('\u{a0}', " ");
+            insta::assert_snapshot!(format!("said_of_{name}"), said);
+        }
+    }
+
+    #[test]
+    fn every_figure_is_drawn_with_its_changes_and_gaps() {
+        let page = page("qwen3-32b-nvfp4");
+        for caption in [
+            "Decode rate",
+            "Request rate",
+            "Latency, median",
+            "Latency, 95th",
+            "Time to first",
+            "Time per output",
+        ] {
+            assert!(
+                page.contains(&format!("<figcaption>{caption}")),
+                "{caption}"
+            );
+        }
+        assert!(
+            page.contains("1: driver 580.95.05 → 590.12"),
+            "the change has its label"
+        );
+        assert!(page.contains("× contaminated"), "{page}");
+    }
+
+    #[test]
+    fn a_deployment_without_runs_and_one_that_is_unknown_have_pages() {
+        let spare = page("qwen3-8b-spare");
+        assert!(spare.contains("There was no run yet.") && spare.contains("nothing to draw"));
+        assert_eq!(html(&fixture::fleet(now()), "nobody", now()), None);
+        assert!(missing("<script>", now()).contains("<b>&lt;script&gt;</b>"));
+    }
+
+    #[test]
+    fn no_text_becomes_a_part_of_the_page() {
+        let page = html(&fixture::hostile(now()), fixture::HOSTILE, now()).unwrap();
+        assert!(
+            !page.contains("<script>") && !page.contains("</script>\"&"),
+            "{page}"
+        );
+        assert!(page.matches("&lt;script&gt;").count() > 20);
+    }
+}
