@@ -242,6 +242,19 @@ async fn a_restart_shows_the_last_runs_at_once() {
             }
             sleep(Duration::from_millis(20)).await;
         }
+        let mut drawn = false;
+        for _ in 0..500 {
+            // The runs of before come with the judges, who read the history in the background.
+            let (_, page) = http::get(&format!("{base_url}/deployments/d0"))
+                .await
+                .unwrap();
+            drawn = page.contains("<figcaption>Decode rate");
+            if drawn {
+                break;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        assert!(drawn, "the runs of before the restart are not drawn");
         let after = metrics(&base_url).await;
         daemon.kill();
         let last_run = "vllm_probe_last_run_timestamp_seconds{deployment=";

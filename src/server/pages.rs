@@ -107,3 +107,23 @@ async fn changes(State(served): State<Arc<Served>>) -> Page {
 fn now() -> Timestamp {
     Timestamp::now()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_may_load_nothing_from_elsewhere_and_run_nothing_within() {
+        let page = Page {
+            status: StatusCode::OK,
+            html: String::new(),
+        };
+        let answer = page.into_response();
+        let policy = &answer.headers()[header::CONTENT_SECURITY_POLICY];
+        let policy = policy.to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none';"), "{policy}");
+        for word in ["unsafe", "http", "*", "data:"] {
+            assert!(!policy.contains(word), "{word} in {policy}");
+        }
+    }
+}

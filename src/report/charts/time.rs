@@ -52,8 +52,9 @@ const STEPS: [i64; 16] = [
 
 const DAY: i64 = 86_400;
 
-/// Ticks at most.
+/// Ticks at most, and the pixels that one needs with its label.
 const MOST_TICKS: i64 = 7;
+const TICK: f64 = 95.0;
 
 /// Runs that follow each other without anything in between, each with its value.
 pub type Segment = Vec<(Timestamp, f64)>;
@@ -124,7 +125,7 @@ fn draw(chart: &TimeChart, svg: &mut String, right: f64) -> Drawn {
         .margin_right(SIDES.1 + right as u32)
         .x_label_area_size(46)
         .y_label_area_size(SIDES.0)
-        .build_cartesian_2d(Ticks::new(from, to), least..most)?;
+        .build_cartesian_2d(Ticks::new(from, to, full - right), least..most)?;
     context
         .configure_mesh()
         .disable_x_mesh()
@@ -249,9 +250,11 @@ struct Ticks {
 }
 
 impl Ticks {
-    fn new(from: f64, to: f64) -> Self {
+    /// Ticks of an axis that is `width` pixels wide.
+    fn new(from: f64, to: f64, width: f64) -> Self {
         let (first, last) = (from as i64, to as i64);
-        let enough = |step: &&i64| (last - first) / **step < MOST_TICKS;
+        let most = MOST_TICKS.min((width / TICK) as i64).max(1);
+        let enough = |step: &&i64| (last - first) / **step < most;
         let step = STEPS.iter().find(enough).or(STEPS.last()).copied();
         let step = step.unwrap_or(1);
         let points = (first.div_euclid(step) + 1..=last.div_euclid(step))
@@ -343,10 +346,12 @@ mod tests {
 
     #[test]
     fn ticks_stand_at_round_times_and_are_few() {
-        let ticks = Ticks::new(1_000.0, 80_000.0);
+        let ticks = Ticks::new(1_000.0, 80_000.0, 852.0);
         assert_eq!(ticks.points, [21_600.0, 43_200.0, 64_800.0]);
         assert_eq!(ticks.format_ext(&21_600.0), "Jan 01 06:00");
-        let years = Ticks::new(0.0, 3e9);
+        let narrow = Ticks::new(1_000.0, 80_000.0, 300.0);
+        assert_eq!(narrow.points, [43_200.0]);
+        let years = Ticks::new(0.0, 3e9, 852.0);
         assert!(years.points.len() <= 10, "{:?}", years.points);
     }
 

@@ -160,7 +160,8 @@ fn figures(probe: &ProbeStatus, status: Option<&DeploymentStatus>) -> Markup {
             }
             div.curves {
                 @for Curve { caption, svg } in &curves {
-                    figure {
+                    // On a narrow screen it scrolls by itself.
+                    figure tabindex="0" {
                         figcaption { (caption) }
                         // It was escaped where it was drawn.
                         (PreEscaped(svg))
