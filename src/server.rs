@@ -2,7 +2,7 @@
 //!
 //! | path | meaning |
 //! |---|---|
-//! | `/`, `/deployments/…` | the pages for people |
+//! | `/`, `/deployments/…`, `/changes` | the pages for people |
 //! | `/assets/…` | what the pages load |
 //! | `/metrics` | Prometheus exposition, gzipped when asked |
 //! | `/config` | the running configuration, secrets masked |

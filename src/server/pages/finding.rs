@@ -50,6 +50,8 @@ impl<'a> Finding<'a> {
         let Some(opinion) = &probe.opinion else {
             return nothing(if probe.workload.is_light() {
                 Stand::NotJudged
+            } else if probe.last.is_none() {
+                Stand::TooFew
             } else {
                 Stand::Reading
             });

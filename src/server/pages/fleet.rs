@@ -188,7 +188,7 @@ const COLUMNS: [(Option<Order>, &str); 11] = [
     (Some(Order::Name), "Deployment"),
     (Some(Order::State), "State"),
     (Some(Order::Problems), "Verdict"),
-    (Some(Order::Ratio), "Ratio, 95 % interval"),
+    (Some(Order::Ratio), "Ratio, 95\u{a0}% interval"),
     (Some(Order::Decode), "Decode tok/s"),
     (None, "Last runs"),
     (Some(Order::Latency), "Latency p50, p95"),
