@@ -47,7 +47,7 @@ async fn serving(snapshot: Snapshot, stop: &CancellationToken) -> String {
         "# none\n".to_owned(),
         now(),
     ));
-    tokio::spawn(serve(vec![listener], served, stop.clone()));
+    tokio::spawn(serve(vec![listener], served, Arc::default(), stop.clone()));
     format!("http://{address}")
 }
 
