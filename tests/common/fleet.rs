@@ -234,7 +234,7 @@ pub(crate) fn fleet(now: Timestamp) -> Snapshot {
     .runs(110, 241.0)
     .runs(40, 226.0)
     .intervene(
-        "kim (on-call)",
+        "on-call",
         "guided decoding is on since Monday",
         Act::Acknowledge(Settlement::Until(now + SignedDuration::from_hours(30))),
         now - SignedDuration::from_hours(2),
