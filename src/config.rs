@@ -5,12 +5,13 @@
 //! mistake (`field`), so that one start shows all of them. What is returned holds no string that still
 //! needs interpreting.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::deployment::Deployment;
 use crate::workload::Workload;
 
+pub use self::contents::Contents;
 pub use self::finding::{Finding, Mistakes, Severity};
 pub use self::global::{Buckets, Global};
 pub use self::probes::Probe;
@@ -28,6 +29,7 @@ use self::source::Source;
 mod addresses;
 mod auths;
 mod budgets;
+mod contents;
 mod deployments;
 mod document;
 mod environment;
@@ -68,9 +70,9 @@ pub struct Config {
     pub warnings: Vec<Finding>,
     /// The file as written, fit to be shown: whatever looks like a secret is starred out.
     pub text: String,
-    /// The file, and the prompts that it names: with other contents it is another configuration. Secrets and
+    /// What was in the file, and in the prompts that it names: with other contents it is another configuration. Secrets and
     /// certificates are read anew for every run, and are not among them.
-    pub files: Vec<PathBuf>,
+    pub contents: Contents,
 }
 
 /// A deployment and its probes.
@@ -97,8 +99,8 @@ impl Config {
         let notes = Notes::new(&source);
         let directory = path.parent().unwrap_or(Path::new(""));
         let (global, workloads, deployments) = read(&notes, &root, directory);
-        let mut files = vec![path.to_owned()];
-        files.extend(notes.files());
+        notes.read(path, &source.text);
+        let contents = notes.contents();
         let findings = notes.into_findings();
         if findings
             .iter()
@@ -112,7 +114,7 @@ impl Config {
             deployments,
             warnings: findings,
             text: source.masked(),
-            files,
+            contents,
         })
     }
 }

@@ -103,12 +103,12 @@ async fn serve(
         plan,
         text,
         retention,
-        files,
+        contents,
     } = loaded(config);
     let file = args.config_file.clone();
     let reload = Reload {
         load: Arc::new(move || load(&file).map(loaded)),
-        files,
+        contents,
         watch: Some(args.watch_interval).filter(|interval| !interval.is_zero()),
     };
     let supervisor =
@@ -144,7 +144,7 @@ fn loaded(config: Config) -> Loaded {
     Loaded {
         text: config.text.clone(),
         retention: config.global.retention,
-        files: config.files.clone(),
+        contents: config.contents.clone(),
         plan: plan(config),
     }
 }

@@ -54,12 +54,12 @@ impl<'a> Field<'a> {
         self.node.place.line
     }
 
-    /// Whether there is nothing in it.
-    /// Notes that the configuration is also what is in `file`.
-    pub(super) fn is_also_in(&self, file: &Path) {
-        self.notes.read_too(file);
+    /// Notes that the configuration is also what is in `file`, which is `text`.
+    pub(super) fn is_also_in(&self, file: &Path, text: &str) {
+        self.notes.read(file, text);
     }
 
+    /// Whether there is nothing in it.
     pub(super) fn is_empty(&self) -> bool {
         match &self.node.value {
             Value::Null => true,

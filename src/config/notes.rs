@@ -1,9 +1,9 @@
 //! Collects what is wrong with a configuration while its reading goes on.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::contents::Contents;
 use super::document::Place;
 use super::finding::{Finding, Severity};
 use super::source::{Fault, Source};
@@ -13,7 +13,7 @@ pub(super) struct Notes<'a> {
     source: &'a Source,
     findings: RefCell<Vec<Finding>>,
     hidden: RefCell<Vec<Place>>,
-    files: RefCell<BTreeSet<PathBuf>>,
+    contents: RefCell<Contents>,
 }
 
 impl<'a> Notes<'a> {
@@ -22,7 +22,7 @@ impl<'a> Notes<'a> {
             source,
             findings: RefCell::default(),
             hidden: RefCell::default(),
-            files: RefCell::default(),
+            contents: RefCell::default(),
         }
     }
 
@@ -47,14 +47,14 @@ impl<'a> Notes<'a> {
         self.hidden.borrow_mut().push(place);
     }
 
-    /// Notes that the configuration is also what is in `file`.
-    pub(super) fn read_too(&self, file: &Path) {
-        self.files.borrow_mut().insert(file.to_owned());
+    /// Notes that the configuration is what is in `file`, which is `text`.
+    pub(super) fn read(&self, file: &Path, text: &str) {
+        self.contents.borrow_mut().note(file, text);
     }
 
-    /// The files that the configuration is, too.
-    pub(super) fn files(&self) -> Vec<PathBuf> {
-        self.files.borrow().iter().cloned().collect()
+    /// What the configuration was read from.
+    pub(super) fn contents(&self) -> Contents {
+        self.contents.borrow().clone()
     }
 
     /// All findings in the order of the file. What an alias repeats is told once.

@@ -9,7 +9,10 @@ use std::io::Read;
 use std::path::Path;
 
 /// Bytes a configuration may have: tens of thousands of deployments, and far from a mistaken dump.
-const CONFIGURATION_BYTES: u64 = 16 << 20;
+pub(super) const CONFIGURATION_BYTES: u64 = 16 << 20;
+
+/// What editors of one system begin a file with; it is no part of the text.
+pub(super) const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 /// What is wrong, and what to do about it. The reader adds the place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +107,7 @@ pub(super) fn read_text(path: &Path, limit: u64) -> Result<String, Fault> {
         ));
     }
     Ok(text
-        .strip_prefix('\u{feff}')
+        .strip_prefix(BYTE_ORDER_MARK)
         .map(str::to_owned)
         .unwrap_or(text))
 }

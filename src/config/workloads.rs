@@ -211,8 +211,8 @@ fn read_prompt(section: &Section<'_>, directory: &Path) -> Option<String> {
             return not_blank(text, "the prompt");
         }
         let file = directory.join(text);
-        field.is_also_in(&file);
         let prompt = read_text(&file, PROMPT_BYTES)?;
+        field.is_also_in(&file, &prompt);
         not_blank(
             without_last_newline(&prompt),
             &format!("the prompt file `{}`", file.display()),

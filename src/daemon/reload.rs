@@ -4,12 +4,10 @@
 //! mistakes are told in the log, in the answer and by a metric. Files are compared by what is in them, not by their
 //! times: Kubernetes swaps links, and an editor may save without a change.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
@@ -17,6 +15,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use crate::config::Contents;
 use crate::history::{Recorder, Retention};
 use crate::lifecycle::ReloadRequests;
 use crate::prober::{NextPlan, Plan};
@@ -32,8 +31,8 @@ pub struct Loaded {
     pub text: String,
     /// How long the history keeps what is in it.
     pub retention: Retention,
-    /// The files that it was read from.
-    pub files: Vec<PathBuf>,
+    /// What it was read from.
+    pub contents: Contents,
 }
 
 /// Reads the configuration, or says what is wrong with it.
@@ -44,8 +43,8 @@ pub type Load = Arc<dyn Fn() -> Result<Loaded, String> + Send + Sync>;
 pub struct Reload {
     /// Reads it.
     pub load: Load,
-    /// The files that are watched, until others are read.
-    pub files: Vec<PathBuf>,
+    /// What it was read from: files that hold something else meanwhile are read anew.
+    pub contents: Contents,
     /// How often they are looked at; never if absent.
     pub watch: Option<Duration>,
 }
@@ -62,11 +61,11 @@ impl std::fmt::Debug for Reload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
             load: _,
-            files,
+            contents,
             watch,
         } = self;
         f.debug_struct("Reload")
-            .field("files", files)
+            .field("contents", contents)
             .field("watch", watch)
             .finish_non_exhaustive()
     }
@@ -89,18 +88,22 @@ impl Reload {
     ) {
         // A system that has no such signal, or no more handlers, still has the other two ways.
         let mut hangup = signal(SignalKind::hangup()).ok();
-        let mut seen = digest(self.files.clone()).await;
+        let mut seen = self.contents.clone();
         while !stop.is_cancelled() {
             let cause = tokio::select! {
                 () = stop.cancelled() => return,
                 () = hung_up(&mut hangup) => Cause::Signal,
                 Some(answer) = requests.recv() => Cause::Request(answer),
-                () = changed(&self, &mut seen) => Cause::Files,
+                () = changed(self.watch, &seen) => Cause::Files,
             };
-            let (before, watched) = (digest(self.files.clone()).await, self.files.clone());
+            seen = read_again(seen).await;
             let done = self.once(&felt).await;
             match &done {
-                Ok(()) => info!(by = cause.word(), "configuration read anew"),
+                Ok(()) => {
+                    info!(by = cause.word(), "configuration read anew");
+                    seen = self.contents.clone();
+                }
+                // What was refused is not to be told every time; what has changed since it was read is.
                 Err(mistakes) => {
                     felt.served.reload_failed();
                     error!(
@@ -109,12 +112,6 @@ impl Reload {
                     );
                 }
             }
-            // What was refused is not to be told every time; what has changed meanwhile is.
-            seen = if self.files == watched {
-                before
-            } else {
-                digest(self.files.clone()).await
-            };
             if let Cause::Request(answer) = cause {
                 // Whoever asked may have gone.
                 let _ = answer.send(done);
@@ -129,7 +126,7 @@ impl Reload {
             plan,
             text,
             retention,
-            files,
+            contents,
         } = loaded.map_err(|error| error.to_string())??;
         felt.supervisor.reloading();
         let (adopted, done) = oneshot::channel();
@@ -145,7 +142,7 @@ impl Reload {
             reason = "the configuration's age counts from here"
         )]
         felt.served.reloaded(text, Timestamp::now());
-        self.files = files;
+        self.contents = contents;
         felt.supervisor.ready();
         Ok(())
     }
@@ -169,30 +166,19 @@ async fn hung_up(signal: &mut Option<Signal>) {
 }
 
 /// Returns once the files hold something else than what was `seen`.
-async fn changed(reload: &Reload, seen: &mut [u8; 32]) {
-    let Some(pause) = reload.watch else {
+async fn changed(watch: Option<Duration>, seen: &Contents) {
+    let Some(pause) = watch else {
         return std::future::pending().await;
     };
     loop {
         sleep(pause).await;
-        let now = digest(reload.files.clone()).await;
-        if now != *seen {
-            *seen = now;
+        if read_again(seen.clone()).await != *seen {
             return;
         }
     }
 }
 
-/// Of what is in the files; one that cannot be read is as if it held nothing.
-async fn digest(files: Vec<PathBuf>) -> [u8; 32] {
-    let read = move || {
-        let mut hash = Sha256::new();
-        for file in files {
-            let bytes = std::fs::read(&file).unwrap_or_default();
-            hash.update(bytes.len().to_le_bytes());
-            hash.update(&bytes);
-        }
-        hash.finalize().into()
-    };
-    spawn_blocking(read).await.unwrap_or_default()
+async fn read_again(contents: Contents) -> Contents {
+    let read = spawn_blocking(move || contents.read_again()).await;
+    read.unwrap_or_default()
 }
