@@ -187,7 +187,7 @@ impl DaemonArgs {
             if told == "error sending request" {
                 told = match tls_fault(&error) {
                     Some(fault) => return format!("{}: {fault}", self.shown()),
-                    None => "it cannot be reached".to_owned(),
+                    None => format!("it cannot be reached: {}", root(&error)),
                 };
             }
             format!(
@@ -228,6 +228,11 @@ impl DaemonArgs {
             )
         })
     }
+}
+
+/// What is at the root of an error.
+fn root(error: &dyn Error) -> String {
+    error.source().map_or_else(|| error.to_string(), root)
 }
 
 /// What TLS finds wrong, if that is why a request failed.

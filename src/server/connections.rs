@@ -39,6 +39,9 @@ const WINDOW_BYTES: u32 = 64 << 10;
 /// How long to wait after a socket could not be accepted: long enough for the system to have room again.
 const BREATH: Duration = Duration::from_millis(100);
 
+/// How long a client whose handshake failed may take to hear so.
+const PARTING: Duration = Duration::from_secs(1);
+
 /// Between two lines of the log about the same trouble.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -155,7 +158,13 @@ async fn encrypted(
     let stream = Patient::new(stream, Arc::clone(&activity), DEADLINES);
     let mut stream = tokio::select! {
         () = desk.stop.cancelled() => return Ok(()),
-        stream = TlsAcceptor::from(tls).accept(stream) => stream?,
+        stream = TlsAcceptor::from(tls).accept(stream).into_fallible() => match stream {
+            Ok(stream) => stream,
+            Err((error, stream)) => {
+                part(stream).await;
+                return Err(error.into());
+            }
+        },
     };
     let (patient, session) = stream.get_mut();
     if session.alpn_protocol() == Some(b"h2") {
@@ -164,6 +173,18 @@ async fn encrypted(
     } else {
         http1(stream, peer, activity, desk).await
     }
+}
+
+/// Ends a conversation after its last words. A client that comes without the certificate that is asked for has sent
+/// its request before it hears so: left unread, that would reset the connection and take the last words with it.
+async fn part(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let end = async {
+        stream.shutdown().await?;
+        let mut rest = stream.take(HEADER_BYTES as u64);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    // Whoever does not go is left.
+    let _ = timeout(PARTING, end).await;
 }
 
 async fn tell_that_it_is_https(mut stream: TcpStream) -> io::Result<()> {
