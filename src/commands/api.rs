@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -15,6 +15,9 @@ use crate::report::ProblemJson;
 
 /// A daemon answers from memory; an intervention may wait for a slow disk.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How often a request is begun at most.
+const ATTEMPTS: usize = 5;
 
 /// Which daemon.
 #[derive(Args, Clone, Debug)]
@@ -88,7 +91,7 @@ impl AccessArgs {
         method: Method,
         url: Url,
         patience: Duration,
-    ) -> Result<reqwest::RequestBuilder, String> {
+    ) -> Result<RequestBuilder, String> {
         let mut request = self.client(patience)?.request(method, url);
         if let Some((user, password)) = self.credentials()? {
             request = request.basic_auth(user, Some(password));
@@ -200,7 +203,7 @@ impl DaemonArgs {
             let body = serde_json::to_vec(body).map_err(|error| error.to_string())?;
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
-        let response = request.send().await.map_err(unreachable)?;
+        let response = send(request).await.map_err(unreachable)?;
         let status = response.status();
         let answer = response.bytes().await.map_err(unreachable)?;
         if status == StatusCode::UNAUTHORIZED {
@@ -228,6 +231,26 @@ impl DaemonArgs {
             )
         })
     }
+}
+
+/// Sends a request. One that was not begun because the other side had ended the new connection already is sent again:
+/// it may not hear why, as where a certificate is asked for and there is none, and then another try does.
+pub(super) async fn send(request: RequestBuilder) -> Result<Response, reqwest::Error> {
+    for _ in 1..ATTEMPTS {
+        let Some(again) = request.try_clone() else {
+            break;
+        };
+        match again.send().await {
+            Err(error) if was_not_begun(&error) => {}
+            sent => return sent,
+        }
+    }
+    request.send().await
+}
+
+fn was_not_begun(error: &(dyn Error + 'static)) -> bool {
+    let is_it = error.downcast_ref().is_some_and(hyper::Error::is_canceled);
+    is_it || error.source().is_some_and(was_not_begun)
 }
 
 /// What is at the root of an error.

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::{Host, Url};
 
-use super::api::{AccessArgs, tls_fault};
+use super::api::{AccessArgs, send, tls_fault};
 
 /// More of an answer is not read.
 const MAX_ANSWER_BYTES: u64 = 64 << 10;
@@ -72,7 +72,7 @@ async fn answer(args: &HealthArgs, patience: Duration) -> Result<String, String>
     let told = |error: reqwest::Error| {
         tls_fault(&error).unwrap_or_else(|| error.without_url().to_string())
     };
-    let response = request.send().await.map_err(told)?;
+    let response = send(request).await.map_err(told)?;
     let status = response.status();
     let body = response.text().await.map_err(told)?;
     if status == StatusCode::OK {
