@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use self::deployment::{
     AcknowledgementJson, ComparisonJson, DeploymentJson, DeploymentsJson, JudgementJson,
@@ -27,7 +28,9 @@ pub use self::deployment::{
 };
 pub use self::environment::{EnvironmentJson, FieldChangeJson};
 pub use self::foreign::Source;
-pub use self::intervention::{IntervenedJson, InterventionJson, ProblemJson, WorkloadsJson};
+pub use self::intervention::{
+    AcknowledgingJson, IntervenedJson, InterventionJson, ProblemJson, WorkloadsJson,
+};
 pub use self::read_back::{Unreadable, read_run};
 
 use crate::deployment::Deployment;
@@ -39,7 +42,7 @@ use crate::workload::{DEFINITION_VERSION, Workload};
 pub const SCHEMA: &str = "vllm-prober/run/v1";
 
 /// The JSON of one run, schema `vllm-prober/run/v1`. Withheld and unknown figures are null, never 0.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[expect(
     missing_docs,
     reason = "the names are those of the definitions, and have their units in them"
@@ -92,7 +95,7 @@ pub struct RunJson {
 }
 
 /// How readings are distributed. What the prober writes has all of them; other programs tell fewer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the fields are the field's own names")]
 pub struct Quantiles {
     pub count: Option<u64>,
@@ -126,7 +129,7 @@ impl From<Distribution> for Quantiles {
 }
 
 /// The tokens of the completed requests, by the server's usage.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct TokenUsage {
     pub prompt_tokens_mean: Option<f64>,
@@ -137,7 +140,7 @@ pub struct TokenUsage {
 }
 
 /// What the server says of itself and of the run. Times are seconds, shares are from 0 up.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -197,7 +200,7 @@ impl Server {
 }
 
 /// What the prober adds, and what it cost. A run that another program measured has no version here.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Client {
@@ -212,7 +215,7 @@ pub struct Client {
 }
 
 /// One request, with `--save-detailed`. Times are seconds; `sent` counts from the first dispatch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the names are those of the definitions")]
 pub struct RequestJson {
     pub sent: f64,

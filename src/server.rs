@@ -164,7 +164,7 @@ pub fn router(served: Arc<Served>) -> Router {
         .route("/-/healthy", get(|| async { "vllm-prober is healthy.\n" }))
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload))
-        .nest("/api/v1", api::router())
+        .merge(api::router())
         .merge(pages::router())
         .layer(CompressionLayer::new())
         .with_state(served)

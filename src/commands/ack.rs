@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 
 use super::api::DaemonArgs;
-use crate::report::{IntervenedJson, InterventionJson};
+use crate::report::{AcknowledgingJson, IntervenedJson, InterventionJson};
 
 /// What the `ack` command is told.
 #[derive(Args, Debug)]
@@ -69,7 +69,6 @@ impl SaidArgs {
             measure: self.measure.clone(),
             by: self.by.clone(),
             why: self.why.clone(),
-            ..InterventionJson::default()
         }
     }
 }
@@ -93,11 +92,7 @@ fn until(text: &str) -> Result<Timestamp, String> {
 
 /// Acknowledges.
 pub async fn run(args: AckArgs) -> ExitCode {
-    let said = InterventionJson {
-        until: args.until,
-        rebaseline: args.rebaseline,
-        ..args.said.json()
-    };
+    let said = AcknowledgingJson::new(args.said.json(), args.until, args.rebaseline);
     let name = &args.said.deployment;
     let path = ["api", "v1", "deployments", name, "acknowledgements"];
     let done = args.daemon.post(&path, &said).await;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::measurement::RunId;
+
 /// What went wrong with the file of the history.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {what}", .file.display())]
@@ -18,6 +20,8 @@ enum Kind {
     Locked,
     /// It is about the run that was to be written: it would fail again.
     Run,
+    /// It is about a run that is not in the file.
+    UnknownRun,
     /// Anything else.
     Other,
 }
@@ -28,6 +32,13 @@ impl HistoryError {
             file: file.to_owned(),
             what: what.into(),
             kind: Kind::Other,
+        }
+    }
+
+    pub(super) fn unknown_run(file: &Path, id: &RunId) -> Self {
+        Self {
+            kind: Kind::UnknownRun,
+            ..Self::new(file, format!("there is no run {id} to go on from"))
         }
     }
 
@@ -76,6 +87,11 @@ impl HistoryError {
     /// Whether another process holds the file, so that it is worth trying again soon.
     pub fn is_locked(&self) -> bool {
         self.kind == Kind::Locked
+    }
+
+    /// Whether the file is as it should be, and the run that was named is not in it.
+    pub fn is_about_an_unknown_run(&self) -> bool {
+        self.kind == Kind::UnknownRun
     }
 
     /// Whether it is about the run that was to be written, not about the file.

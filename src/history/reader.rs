@@ -232,8 +232,7 @@ impl Reader {
             .fetch_optional(&mut self.connection)
             .await
             .map_err(|error| self.failed(&error))?;
-        let unknown =
-            || HistoryError::new(&self.file, format!("there is no run {id} to go on from"));
+        let unknown = || HistoryError::unknown_run(&self.file, id);
         Ok((ended_at.ok_or_else(unknown)?, id.0.clone()))
     }
 

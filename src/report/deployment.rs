@@ -5,28 +5,30 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
-use super::EnvironmentJson;
+use super::{EnvironmentJson, RunJson};
 use crate::verdict::{Acknowledgement, Comparison, Judgement, Settlement};
 
 /// Every deployment, in the order of the configuration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeploymentsJson {
     /// Each of them.
     pub deployments: Vec<DeploymentJson>,
 }
 
 /// Stored runs of a deployment, newest first, each as it was stored.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct RunsJson {
     /// Each of them, without its requests.
+    #[schema(value_type = Vec<RunJson>)]
     pub runs: Vec<Box<RawValue>>,
     /// What to give as `before` for the next page; `null` on the last one.
     pub next: Option<String>,
 }
 
 /// One deployment. What is not known is `null`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeploymentJson {
     /// The deployment's name.
     pub name: String,
@@ -55,7 +57,7 @@ pub struct DeploymentJson {
 }
 
 /// One workload on a deployment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ProbeJson {
     /// The workload's name.
     pub workload: String,
@@ -76,7 +78,7 @@ pub struct ProbeJson {
 }
 
 /// The last finished run of a probe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LastRunJson {
     /// Which; `null` when an attempt came to no run.
     pub run_id: Option<String>,
@@ -105,7 +107,7 @@ pub struct LastRunJson {
 }
 
 /// What is judged of one measure.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JudgementJson {
     /// Against the environment before the last change of it.
     pub previous: Option<ComparisonJson>,
@@ -130,7 +132,7 @@ pub struct JudgementJson {
 }
 
 /// The present level divided by another.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ComparisonJson {
     /// After divided by before, of the measure itself.
     pub ratio: f64,
@@ -147,7 +149,7 @@ pub struct ComparisonJson {
 }
 
 /// Who has seen a verdict.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AcknowledgementJson {
     /// Who it was.
     pub by: String,

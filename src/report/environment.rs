@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::environment::{
     Environment, EnvironmentField, EnvironmentSource, FieldChange, Finding, Generation,
 };
 
 /// What the deployment ran on.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct EnvironmentJson {
     /// Stands for all identity fields; absent when nothing is known.
@@ -19,7 +20,7 @@ pub struct EnvironmentJson {
 }
 
 /// A value, and where it is known from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FieldJson {
     /// As it was found.
     pub value: String,
@@ -28,7 +29,7 @@ pub struct FieldJson {
 }
 
 /// A field that has another value than before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldChangeJson {
     /// Its name.
     pub field: String,

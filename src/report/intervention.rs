@@ -2,13 +2,15 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 use crate::judges::Act;
+use crate::measure::Measure;
 use crate::verdict::Settlement;
 
-/// Someone intervenes: the body of `POST /api/v1/deployments/{name}/acknowledgements`, `…/baseline/pin` and
-/// `…/baseline/unpin`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Someone intervenes: the body of `POST /api/v1/deployments/{name}/baseline/pin` and `…/baseline/unpin`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct InterventionJson {
     /// The workload's name; absent when all are meant that are judged.
@@ -16,12 +18,35 @@ pub struct InterventionJson {
     pub workload: Option<String>,
     /// The measure; absent when all are meant that it can be said of.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = measure)]
     pub measure: Option<String>,
     /// Who says it.
+    #[schema(required, pattern = r"\S")]
     pub by: String,
     /// For which reason.
+    #[schema(required, pattern = r"\S")]
     pub why: String,
-    /// Until when the verdict is silent; for an acknowledgement only.
+}
+
+/// Someone has seen a verdict: the body of `POST /api/v1/deployments/{name}/acknowledgements`. What follows from it is
+/// one of `until` and `rebaseline`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AcknowledgingJson {
+    /// The workload's name; absent when all are meant that are judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<String>,
+    /// The measure; absent when all are meant that it can be said of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = measure)]
+    pub measure: Option<String>,
+    /// Who says it.
+    #[schema(required, pattern = r"\S")]
+    pub by: String,
+    /// For which reason.
+    #[schema(required, pattern = r"\S")]
+    pub why: String,
+    /// Until when the verdict is silent: a time to come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// Instead of an end: the level of the verdict becomes the baseline.
@@ -29,8 +54,21 @@ pub struct InterventionJson {
     pub rebaseline: bool,
 }
 
+/// The schema of a measure's name.
+fn measure() -> Object {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+        .enum_values(Some(
+            Measure::ALL
+                .iter()
+                .map(|measure| Some(measure.label()))
+                .chain([None]),
+        ))
+        .build()
+}
+
 /// What came of it, for each workload.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct IntervenedJson {
     /// The workload's name.
     pub workload: String,
@@ -41,14 +79,14 @@ pub struct IntervenedJson {
 }
 
 /// The workloads whose runs are coming, or were cut.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkloadsJson {
     /// Their names.
     pub workloads: Vec<String>,
 }
 
 /// An answer that is none, as RFC 9457 has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProblemJson {
     /// What kind of problem: always `about:blank`, so that the status says it.
     #[serde(rename = "type")]
@@ -61,7 +99,44 @@ pub struct ProblemJson {
     pub detail: String,
 }
 
-impl InterventionJson {
+impl From<AcknowledgingJson> for InterventionJson {
+    fn from(said: AcknowledgingJson) -> Self {
+        let AcknowledgingJson {
+            workload,
+            measure,
+            by,
+            why,
+            until: _,
+            rebaseline: _,
+        } = said;
+        Self {
+            workload,
+            measure,
+            by,
+            why,
+        }
+    }
+}
+
+impl AcknowledgingJson {
+    /// What is said, and what follows from it.
+    pub fn new(said: InterventionJson, until: Option<Timestamp>, rebaseline: bool) -> Self {
+        let InterventionJson {
+            workload,
+            measure,
+            by,
+            why,
+        } = said;
+        Self {
+            workload,
+            measure,
+            by,
+            why,
+            until,
+            rebaseline,
+        }
+    }
+
     /// The acknowledgement that this is, at the time `now`.
     ///
     /// # Errors
@@ -99,11 +174,8 @@ mod tests {
     fn an_acknowledgement_says_what_follows_from_it() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let said = |until: Option<i64>, rebaseline| {
-            let json = InterventionJson {
-                until: until.map(at),
-                rebaseline,
-                ..InterventionJson::default()
-            };
+            let json =
+                AcknowledgingJson::new(InterventionJson::default(), until.map(at), rebaseline);
             json.acknowledgement(at(100))
         };
         let until = Settlement::Until(at(101));

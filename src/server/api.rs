@@ -3,126 +3,143 @@
 //! Whoever may change something has to send JSON, which no form of a foreign web page can. What goes wrong is told
 //! as problem details (RFC 9457).
 
+mod carried;
+mod document;
 mod problem;
 mod runs;
 mod views;
 
 use std::sync::Arc;
 
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::Router;
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use jiff::Timestamp;
 use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use self::carried::{Json, Name, Path};
 pub(super) use self::problem::Problem;
 use super::Served;
 use crate::judges::Act;
 use crate::lifecycle::{InterventionRequest, ProbeRequest, Refusal};
 use crate::measure::Measure;
 use crate::report::{
-    DeploymentJson, DeploymentsJson, IntervenedJson, InterventionJson, WorkloadsJson,
+    AcknowledgingJson, DeploymentJson, DeploymentsJson, IntervenedJson, InterventionJson,
+    WorkloadsJson,
 };
 
-type Answer<T> = Result<Json<T>, Problem>;
+type Answer<T> = Result<axum::Json<T>, Problem>;
 
-/// What a POST carries.
-type Said = Result<Json<InterventionJson>, JsonRejection>;
-
-/// Every route below `/api/v1`.
+/// Every route at `/api/v1`, and `/api/v1/openapi.json`, which describes them.
 pub(super) fn router() -> Router<Arc<Served>> {
-    Router::new()
-        .route("/deployments", get(deployments))
-        .route("/deployments/{name}", get(deployment))
-        .route(
-            "/deployments/{name}/runs",
-            get(runs::of_deployment).post(run_now),
-        )
-        .route("/deployments/{name}/cancel", post(cancel))
-        .route("/runs/{id}", get(runs::one))
-        .route("/deployments/{name}/acknowledgements", post(acknowledge))
-        .route("/deployments/{name}/baseline/pin", post(pin))
-        .route("/deployments/{name}/baseline/unpin", post(unpin))
+    let routes = OpenApiRouter::new()
+        .routes(routes!(deployments))
+        .routes(routes!(deployment))
+        .routes(routes!(runs::of_deployment, run_now))
+        .routes(routes!(cancel))
+        .routes(routes!(runs::one))
+        .routes(routes!(acknowledge))
+        .routes(routes!(pin))
+        .routes(routes!(unpin))
         .fallback(async || {
-            Problem::new(
-                StatusCode::NOT_FOUND,
-                "there is no such path; `/api/v1/deployments` has the deployments",
-            )
-        })
+            let told = "there is no such path; `/api/v1/openapi.json` has them all";
+            Problem::new(StatusCode::NOT_FOUND, told)
+        });
+    let other_method = || {
+        Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "`Allow` says which methods there are",
+        )
+    };
+    document::described(routes).method_not_allowed_fallback(async move || other_method())
 }
 
-async fn deployments(State(served): State<Arc<Served>>) -> Json<DeploymentsJson> {
+/// All deployments, in the order of the configuration.
+#[utoipa::path(
+    get, path = "/deployments", tag = "look",
+    responses((status = 200, body = DeploymentsJson, description = "All of them"))
+)]
+async fn deployments(State(served): State<Arc<Served>>) -> axum::Json<DeploymentsJson> {
     let snapshot = served.board.snapshot();
     let now = now();
     let all = snapshot.of_each_deployment();
-    Json(DeploymentsJson {
+    axum::Json(DeploymentsJson {
         deployments: all
             .map(|probes| views::deployment(&snapshot, probes, now))
             .collect(),
     })
 }
 
+/// One deployment: how it is, its last runs, its verdicts.
+#[utoipa::path(
+    get, path = "/deployments/{name}", tag = "look", params(Name),
+    responses((status = 200, body = DeploymentJson, description = "The deployment"), Problem)
+)]
 async fn deployment(
     State(served): State<Arc<Served>>,
-    Path(name): Path<String>,
+    Path(Name(name)): Path<Name>,
 ) -> Answer<DeploymentJson> {
     let snapshot = served.board.snapshot();
     let probes = snapshot
         .of_each_deployment()
         .find(|probes| probes[0].deployment.name.as_str() == name)
         .ok_or(Refusal::UnknownDeployment(name))?;
-    Ok(Json(views::deployment(&snapshot, probes, now())))
+    Ok(axum::Json(views::deployment(&snapshot, probes, now())))
 }
 
+/// Silences the standing verdicts: until a time, or by making their level the baseline.
+#[utoipa::path(
+    post, path = "/deployments/{name}/acknowledgements", tag = "intervene", params(Name),
+    request_body = AcknowledgingJson,
+    responses((status = 200, body = Vec<IntervenedJson>, description = "What it was said of"), Problem)
+)]
 async fn acknowledge(
     served: State<Arc<Served>>,
-    name: Path<String>,
-    said: Said,
+    name: Path<Name>,
+    Json(said): Json<AcknowledgingJson>,
 ) -> Answer<Vec<IntervenedJson>> {
-    intervene(served, name, said, |said| said.acknowledgement(now())).await
+    let act = said.acknowledgement(now());
+    intervene(served, name, said.into(), act).await
 }
 
+/// Keeps the present baseline, whatever comes.
+#[utoipa::path(
+    post, path = "/deployments/{name}/baseline/pin", tag = "intervene", params(Name),
+    request_body = InterventionJson,
+    responses((status = 200, body = Vec<IntervenedJson>, description = "What it was said of"), Problem)
+)]
 async fn pin(
     served: State<Arc<Served>>,
-    name: Path<String>,
-    said: Said,
+    name: Path<Name>,
+    Json(said): Json<InterventionJson>,
 ) -> Answer<Vec<IntervenedJson>> {
-    intervene(served, name, said, |said| {
-        about_the_baseline(said, Act::Pin)
-    })
-    .await
+    intervene(served, name, said, Ok(Act::Pin)).await
 }
 
+/// Lets the baseline follow again.
+#[utoipa::path(
+    post, path = "/deployments/{name}/baseline/unpin", tag = "intervene", params(Name),
+    request_body = InterventionJson,
+    responses((status = 200, body = Vec<IntervenedJson>, description = "What it was said of"), Problem)
+)]
 async fn unpin(
     served: State<Arc<Served>>,
-    name: Path<String>,
-    said: Said,
+    name: Path<Name>,
+    Json(said): Json<InterventionJson>,
 ) -> Answer<Vec<IntervenedJson>> {
-    intervene(served, name, said, |said| {
-        about_the_baseline(said, Act::Unpin)
-    })
-    .await
-}
-
-fn about_the_baseline(said: &InterventionJson, act: Act) -> Result<Act, String> {
-    if said.until.is_some() || said.rebaseline {
-        return Err(
-            "`until` and `rebaseline` are about acknowledgements; leave them out".to_owned(),
-        );
-    }
-    Ok(act)
+    intervene(served, name, said, Ok(Act::Unpin)).await
 }
 
 async fn intervene(
     State(served): State<Arc<Served>>,
-    Path(deployment): Path<String>,
-    said: Said,
-    act: impl FnOnce(&InterventionJson) -> Result<Act, String>,
+    Path(Name(deployment)): Path<Name>,
+    said: InterventionJson,
+    act: Result<Act, String>,
 ) -> Answer<Vec<IntervenedJson>> {
     let lifecycle = served.lifecycle.get().ok_or_else(Problem::no_lifecycle)?;
-    let Json(said) = said?;
     for (field, text) in [("by", &said.by), ("why", &said.why)] {
         if text.trim().is_empty() {
             return Err(Problem::unprocessable(format!(
@@ -130,7 +147,7 @@ async fn intervene(
             )));
         }
     }
-    let act = act(&said).map_err(Problem::unprocessable)?;
+    let act = act.map_err(Problem::unprocessable)?;
     let measure = match &said.measure {
         Some(name) => Some(Measure::named(name).ok_or_else(|| unknown_measure(name))?),
         None => None,
@@ -155,44 +172,57 @@ async fn intervene(
             .collect(),
         stored: done.stored,
     });
-    Ok(Json(done.collect()))
+    Ok(axum::Json(done.collect()))
 }
 
 /// Which workload is meant; all of the deployment's if it is left out.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Meant {
+    /// Its name.
     workload: Option<String>,
 }
 
+/// Asks for a run before its time.
+#[utoipa::path(
+    post, path = "/deployments/{name}/runs", tag = "intervene", params(Name), request_body = Meant,
+    responses((status = 202, body = WorkloadsJson, description = "The workloads that have a run coming"), Problem)
+)]
 async fn run_now(
     State(served): State<Arc<Served>>,
-    Path(deployment): Path<String>,
-    meant: Result<Json<Meant>, JsonRejection>,
-) -> Result<(StatusCode, Json<WorkloadsJson>), Problem> {
+    Path(Name(deployment)): Path<Name>,
+    Json(Meant { workload }): Json<Meant>,
+) -> Result<(StatusCode, axum::Json<WorkloadsJson>), Problem> {
     let lifecycle = served.lifecycle.get().ok_or_else(Problem::no_lifecycle)?;
-    let Json(Meant { workload }) = meant?;
     let probes = ProbeRequest {
         deployment,
         workload,
     };
     let workloads = lifecycle.run(probes).await?;
-    Ok((StatusCode::ACCEPTED, Json(WorkloadsJson { workloads })))
+    Ok((
+        StatusCode::ACCEPTED,
+        axum::Json(WorkloadsJson { workloads }),
+    ))
 }
 
+/// Cuts the runs that go on; they leave no trace.
+#[utoipa::path(
+    post, path = "/deployments/{name}/cancel", tag = "intervene", params(Name),
+    request_body = Meant,
+    responses((status = 200, body = WorkloadsJson, description = "The workloads whose run is cut"), Problem)
+)]
 async fn cancel(
     State(served): State<Arc<Served>>,
-    Path(deployment): Path<String>,
-    meant: Result<Json<Meant>, JsonRejection>,
+    Path(Name(deployment)): Path<Name>,
+    Json(Meant { workload }): Json<Meant>,
 ) -> Answer<WorkloadsJson> {
     let lifecycle = served.lifecycle.get().ok_or_else(Problem::no_lifecycle)?;
-    let Json(Meant { workload }) = meant?;
     let probes = ProbeRequest {
         deployment,
         workload,
     };
     let workloads = lifecycle.cancel(probes).await?;
-    Ok(Json(WorkloadsJson { workloads }))
+    Ok(axum::Json(WorkloadsJson { workloads }))
 }
 
 fn unknown_measure(name: &str) -> Problem {

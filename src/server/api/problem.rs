@@ -1,12 +1,21 @@
 //! What goes wrong, in the form of RFC 9457, so that programs can tell it from an answer and people can read it.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use utoipa::openapi::{
+    ContentBuilder, RefOr, Response as Described, ResponseBuilder, ResponsesBuilder,
+};
+use utoipa::{IntoResponses, PartialSchema};
+
 use crate::lifecycle::Refusal;
 use crate::report::ProblemJson;
+
+/// The form of a problem.
+const FORM: &str = "application/problem+json";
 
 /// An answer that is none.
 #[derive(Debug)]
@@ -37,12 +46,6 @@ impl Problem {
     }
 }
 
-impl From<JsonRejection> for Problem {
-    fn from(rejection: JsonRejection) -> Self {
-        Self::new(rejection.status(), rejection.body_text())
-    }
-}
-
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = match &refusal {
@@ -69,8 +72,23 @@ impl IntoResponse for Problem {
             detail: self.detail,
         };
         let mut response = (self.status, Json(problem)).into_response();
-        let form = HeaderValue::from_static("application/problem+json");
+        let form = HeaderValue::from_static(FORM);
         response.headers_mut().insert(header::CONTENT_TYPE, form);
         response
+    }
+}
+
+impl IntoResponses for Problem {
+    fn responses() -> BTreeMap<String, RefOr<Described>> {
+        let content = ContentBuilder::new().schema(Some(ProblemJson::schema()));
+        let problem = ResponseBuilder::new()
+            .description("What is wrong, and how to mend it")
+            .content(FORM, content.build())
+            .build();
+        let all = ["4XX", "5XX"].map(|status| (status, problem.clone()));
+        ResponsesBuilder::new()
+            .responses_from_iter(all)
+            .build()
+            .into()
     }
 }

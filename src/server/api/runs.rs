@@ -3,18 +3,18 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Problem;
+use super::carried::{Name, Path, Query};
 use crate::history::{HistoryError, Order, Page, Reader};
 use crate::lifecycle::Refusal;
 use crate::measurement::RunId;
-use crate::report::RunsJson;
+use crate::report::{RunJson, RunsJson};
 use crate::server::Served;
 
 /// Runs of a page, unless its reader wants fewer or more.
@@ -24,29 +24,29 @@ const USUAL: u32 = 50;
 const MOST: u32 = 1_000;
 
 /// Which page.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Which {
+    /// Runs of a page; 50 unless said otherwise.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
+    /// The `next` of the page before.
     before: Option<String>,
+    /// Only runs of this workload.
     workload: Option<String>,
 }
 
 /// The runs of a deployment, newest first, without their requests.
+#[utoipa::path(
+    get, path = "/deployments/{name}/runs", tag = "look", params(Name, Which),
+    responses((status = 200, body = RunsJson, description = "A page of them"), Problem)
+)]
 pub(super) async fn of_deployment(
     State(served): State<Arc<Served>>,
-    Path(deployment): Path<String>,
-    which: Result<Query<Which>, QueryRejection>,
+    Path(Name(deployment)): Path<Name>,
+    Query(which): Query<Which>,
 ) -> Result<Response, Problem> {
-    let Query(which) = which.map_err(|rejection| {
-        Problem::new(
-            rejection.status(),
-            format!(
-                "{}; there are `limit`, `before` and `workload`",
-                rejection.body_text()
-            ),
-        )
-    })?;
     let limit = which.limit.unwrap_or(USUAL);
     if !(1..=MOST).contains(&limit) {
         return Err(Problem::unprocessable(format!(
@@ -62,6 +62,7 @@ pub(super) async fn of_deployment(
         return Err(Refusal::UnknownDeployment(deployment).into());
     }
     let (_turn, mut reader) = served.history_reader().await?;
+    let from = which.before.clone().unwrap_or_default();
     let page = Page {
         deployment: Some(deployment),
         workload: which.workload,
@@ -69,7 +70,15 @@ pub(super) async fn of_deployment(
         after: which.before.map(RunId),
         limit,
     };
-    let stored = reader.page(&page).await.map_err(unreadable)?;
+    let stored = reader.page(&page).await;
+    let stored = stored.map_err(|error| {
+        if error.is_about_an_unknown_run() {
+            let told =
+                format!("there is no run `{from}` to go on from; `before` is the `next` of a page");
+            return Problem::new(StatusCode::NOT_FOUND, told);
+        }
+        unreadable(error)
+    })?;
     let next = stored
         .last()
         .filter(|_| stored.len() == limit as usize)
@@ -83,6 +92,11 @@ pub(super) async fn of_deployment(
 }
 
 /// One run, with its requests while they are kept.
+#[utoipa::path(
+    get, path = "/runs/{id}", tag = "look",
+    params(("id" = String, Path, description = "The run's id")),
+    responses((status = 200, body = RunJson, description = "The run"), Problem)
+)]
 pub(super) async fn one(
     State(served): State<Arc<Served>>,
     Path(id): Path<String>,
@@ -115,7 +129,7 @@ fn unreadable(error: HistoryError) -> Problem {
     tracing::warn!(%error, "the history cannot be read");
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
-        "the history cannot be read, or the run of `before` is not in it; the log of the daemon says more",
+        "the history cannot be read; the log of the daemon says more",
     )
 }
 
