@@ -3,6 +3,7 @@
 //! The prober is the only writer; whoever renders takes the snapshot of the moment and is neither in its
 //! way nor has to wait for it.
 
+mod logs;
 mod recent;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
+pub use self::logs::{RunLogs, USUAL_LOGS};
 pub use self::recent::{MOST_RUNS, RecentChange, RecentFigures, RecentRun, RecentRuns};
 use crate::condition::{Condition, DeploymentState};
 use crate::deployment::{Deployment, DeploymentName};
@@ -23,9 +25,12 @@ use crate::statistics::{InvalidReason, Summary};
 use crate::totals::{HistogramBounds, Totals};
 use crate::workload::Workload;
 
-/// Publishes snapshots.
+/// Publishes snapshots, and keeps the logs of the last runs.
 #[derive(Debug)]
-pub struct Board(ArcSwap<Snapshot>);
+pub struct Board {
+    snapshot: ArcSwap<Snapshot>,
+    logs: RunLogs,
+}
 
 /// The state of everything at one moment.
 #[derive(Clone, Debug)]
@@ -316,31 +321,39 @@ impl ProbeStatus {
 impl Board {
     /// A board that shows `snapshot`.
     pub fn new(snapshot: Snapshot) -> Self {
-        Self(ArcSwap::from_pointee(snapshot))
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            logs: RunLogs::default(),
+        }
     }
 
     /// The state of this moment.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.0.load_full()
+        self.snapshot.load_full()
+    }
+
+    /// The logs of the last runs.
+    pub fn logs(&self) -> &RunLogs {
+        &self.logs
     }
 
     /// Publishes another state of everything. For the one writer only, as [`Self::update`].
     pub fn replace(&self, snapshot: Snapshot) {
-        self.0.store(Arc::new(snapshot));
+        self.snapshot.store(Arc::new(snapshot));
     }
 
     /// Publishes what is now known of a deployment. For the one writer only, as [`Self::update`].
     pub fn update_deployment(&self, name: &DeploymentName, status: DeploymentStatus) {
-        let mut snapshot = Snapshot::clone(&self.0.load());
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
         snapshot.deployments.insert(name.clone(), Arc::new(status));
-        self.0.store(Arc::new(snapshot));
+        self.snapshot.store(Arc::new(snapshot));
     }
 
     /// Publishes a snapshot in which `change` has been made to one probe. For the one writer only: what
     /// two would publish at once, one of them would lose.
     pub fn update(&self, probe: usize, change: impl FnOnce(&mut ProbeStatus)) {
-        let mut snapshot = Snapshot::clone(&self.0.load());
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
         change(Arc::make_mut(&mut snapshot.probes[probe]));
-        self.0.store(Arc::new(snapshot));
+        self.snapshot.store(Arc::new(snapshot));
     }
 }

@@ -26,6 +26,7 @@ pub mod judges;
 pub mod measurement;
 pub mod observation;
 pub mod reading;
+pub mod run_log;
 pub mod sample;
 pub mod statistics;
 pub mod totals;

@@ -10,8 +10,9 @@ mod log;
 mod orders;
 mod plan;
 mod replan;
+mod run_logs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -41,7 +42,7 @@ use crate::lifecycle::Orders;
 use crate::measure::Measure;
 use crate::measurement::Run;
 use crate::report::{EnvironmentJson, FieldChangeJson, RunJson};
-use crate::runner::{Attempt, RunError, measure};
+use crate::runner::{Attempt, Notes, RunError, measure};
 use crate::statistics::{Summary, summarize};
 use crate::supervisor::{Supervisor, Watchdog};
 use crate::verdict::Edge;
@@ -64,6 +65,15 @@ struct Finished {
     ended_at: Timestamp,
 }
 
+/// A run that goes on.
+#[derive(Debug)]
+struct InFlight {
+    /// Cuts it.
+    cut: CancellationToken,
+    /// Its log.
+    notes: Notes,
+}
+
 /// Drives every probe of a plan.
 #[derive(Debug)]
 pub struct Prober {
@@ -75,8 +85,10 @@ pub struct Prober {
     /// How many tickets and seats there were.
     issued: u64,
     running: JoinSet<Ended>,
-    /// Cuts one run each.
-    cuts: BTreeMap<Ticket, CancellationToken>,
+    /// The runs that go on.
+    in_flight: BTreeMap<Ticket, InFlight>,
+    /// Whose next run was asked for before its time.
+    ordered: BTreeSet<Ticket>,
     /// Where runs are stored before they are published.
     recorder: Option<Recorder>,
     /// The directory of the history, for what was stored before.
@@ -114,7 +126,8 @@ impl Prober {
             tickets: (0..issued).map(Ticket).collect(),
             issued,
             running: JoinSet::new(),
-            cuts: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            ordered: BTreeSet::new(),
             recorder: None,
             storage: None,
             benches: Vec::new(),
@@ -235,8 +248,8 @@ impl Prober {
 
     /// Cuts the run of a probe, if there is one.
     fn cut_run(&self, ticket: Ticket) {
-        if let Some(cut) = self.cuts.get(&ticket) {
-            cut.cancel();
+        if let Some(run) = self.in_flight.get(&ticket) {
+            run.cut.cancel();
         }
     }
 
@@ -295,6 +308,7 @@ impl Prober {
     }
 
     fn start(&mut self, probe: ProbeKey, slot: Timestamp) {
+        let notes = self.begin_notes(probe.0, slot, now());
         let planned = &self.plan.probes[probe.0];
         let shown = self.board.snapshot();
         let known = shown.deployments.get(&planned.deployment.name);
@@ -302,13 +316,18 @@ impl Prober {
             previous: shown.probes[probe.0].last_reading.clone(),
             observed: !known.is_some_and(|known| known.several_servers),
             tokens: self.tokens.clone(),
+            notes: notes.clone(),
             ..Attempt::new(
                 Arc::clone(&planned.deployment),
                 Arc::clone(&planned.workload),
             )
         };
         let (ticket, cut) = (self.tickets[probe.0], self.cut.child_token());
-        self.cuts.insert(ticket, cut.clone());
+        let run = InFlight {
+            cut: cut.clone(),
+            notes,
+        };
+        self.in_flight.insert(ticket, run);
         let measuring = measure(attempt, Arc::default(), cut);
         let (planned, recorder) = (planned.clone(), self.recorder.clone());
         let generation = known.and_then(|known| known.generation.clone());
@@ -352,7 +371,10 @@ impl Prober {
     }
 
     fn ended(&mut self, (ticket, outcome): Ended) {
-        self.cuts.remove(&ticket);
+        let notes = self.in_flight.remove(&ticket).map(|run| run.notes);
+        if let Some(notes) = &notes {
+            self.close_log(notes, &outcome);
+        }
         let Some(place) = self.tickets.iter().position(|one| *one == ticket) else {
             return;
         };
@@ -364,7 +386,7 @@ impl Prober {
             return;
         }
         if let Err(RunError::Held(hold)) = outcome {
-            self.held(probe, hold);
+            self.held(probe, hold, notes);
             return;
         }
         let spent = outcome.as_ref().ok().map(|finished| spent(&finished.run));
@@ -373,12 +395,15 @@ impl Prober {
     }
 
     /// Takes a run back that was not to start: it waits, or its slot passes without one.
-    fn held(&mut self, probe: ProbeKey, hold: Hold) {
+    fn held(&mut self, probe: ProbeKey, hold: Hold, notes: Option<Notes>) {
         let event = match hold {
             Hold::Asleep => self.agenda.skip(probe, SkippedReason::Asleep, now()),
             Hold::Busy { .. } => self.agenda.defer(probe, DeferredReason::Busy, now()),
             Hold::KvCache { .. } => self.agenda.defer(probe, DeferredReason::KvCache, now()),
         };
+        if let Some(notes) = notes {
+            self.close_held(&notes, hold, event);
+        }
         self.board
             .update(probe.0, |status| status.in_progress = false);
         let PlannedProbe {

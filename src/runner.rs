@@ -8,6 +8,7 @@ mod closed_loop;
 mod delays;
 mod follower;
 mod hold;
+mod notes;
 mod survey;
 mod thread;
 
@@ -17,12 +18,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use uuid::Uuid;
 
 use self::closed_loop::{Replay, Replayed};
 use self::delays::Delays;
 use self::follower::Follower;
 use self::hold::reason_to_wait;
+pub use self::notes::Notes;
 use self::survey::survey;
 use crate::client::watch::{Unread, Watch};
 use crate::client::{Client, ClientError, Credentials, Tokens};
@@ -34,6 +35,7 @@ use crate::measurement::{
 };
 use crate::observation::{Health, Moment, Observation};
 use crate::reading::Reading;
+use crate::run_log::Cause;
 use crate::workload::Workload;
 
 /// Why a replay came to no run.
@@ -107,12 +109,15 @@ pub struct Attempt {
     pub observed: bool,
     /// Access tokens that were fetched for earlier runs.
     pub tokens: Tokens,
+    /// What is noted of it; the run has the id of the notes.
+    pub notes: Notes,
 }
 
 impl Attempt {
-    /// The first attempt at a probe.
+    /// The first attempt at a probe, which someone asked for.
     pub fn new(deployment: Arc<Deployment>, workload: Arc<Workload>) -> Self {
         Self {
+            notes: Notes::begin(&deployment, &workload, Cause::Order),
             deployment,
             workload,
             previous: None,
@@ -135,14 +140,19 @@ pub async fn measure(
     let endpoint = &attempt.deployment.endpoint;
     let limits = &attempt.workload.limits;
     // All that a run needs to be let in is there before it begins, and is not asked for again.
+    let notes = attempt.notes.clone();
     let reading = Credentials::read(endpoint, &attempt.tokens, limits.run);
     let credentials = match stop.run_until_cancelled(reading).await {
         None => return Err(RunError::Cut),
         Some(read) => read?,
     };
+    if endpoint.auth.is_secret() {
+        notes.add("what lets us in was read");
+    }
     let mut watch = Watch::new(&attempt.deployment, &credentials, limits.connect)?;
     if !attempt.observed {
         watch.ignore_metrics("several servers answer at this address");
+        notes.add("its metrics are not read: several servers answer at this address");
     }
     let look = reason_to_wait(
         &mut watch,
@@ -152,12 +162,13 @@ pub async fn measure(
     match stop.run_until_cancelled(look).await {
         None => return Err(RunError::Cut),
         Some(Some(hold)) => return Err(RunError::Held(hold)),
-        Some(None) => {}
+        Some(None) => notes.add("looked at the server: nothing holds the run back"),
     }
     // Nothing of a run waits for those who may know something of where it runs.
     let surveying = AbortOnDropHandle::new(tokio::spawn(survey(
         Arc::clone(&attempt.deployment),
         watch.clone(),
+        notes,
     )));
     let (tokens, deployment) = (attempt.tokens.clone(), Arc::clone(&attempt.deployment));
     let replay = async move { replay(attempt, watch, credentials, progress).await };
@@ -196,21 +207,37 @@ async fn replay(
         deployment,
         workload,
         previous,
+        notes,
         ..
     } = attempt;
     let client = Client::new(&deployment.endpoint, &credentials, &workload.limits)?;
     let server_version = client.open(workload.concurrency).await;
+    notes.add(opened(client.connections(), server_version.as_deref()));
     let model = match &deployment.model {
         Some(model) => model.clone(),
         None => the_one_model(client.served_models().await.map_err(RunError::NoModel)?)?,
     };
-    let id = Uuid::now_v7();
+    let whence = if deployment.model.is_some() {
+        "as configured"
+    } else {
+        "as GET /v1/models says"
+    };
+    notes.add(format!("model {model}, {whence}"));
+    let id = notes.id();
     let follower = Follower::start(&watch, deployment.guards, client.heard());
     let replay = Replay::new(client.clone(), Arc::clone(&workload), &model, id);
     let warmup = workload.warmup;
     let warmed_up = replay.requests(0..warmup, Arc::default(), &follower).await;
+    if warmup > 0 {
+        notes.failures("warm-up", &warmed_up.records);
+    }
 
     let before = watch.read().await;
+    notes.add(looked("before", &before));
+    notes.add(format!(
+        "sending {} requests, {} in flight",
+        workload.requests, workload.concurrency
+    ));
     let connections = client.connections();
     let delays = Delays::sample();
     let processor = thread::processor_time();
@@ -232,13 +259,27 @@ async fn replay(
     let deadline_passed = clock.deadline_passed();
     let client_delays = delays.end().await;
     let during = follower.end(clock.started()).await;
+    notes.failures("run", &records);
+    if let Some(given_up) = given_up {
+        notes.add(format!("given up: {}", given_up.meaning()));
+    }
+    if deadline_passed {
+        notes.add("the run's deadline passed");
+    }
     let after = watch.read().await;
+    notes.add(looked("after", &after));
 
     let all_went_well = given_up.is_none() && records.iter().all(|record| record.outcome.is_ok());
     let health = if all_went_well {
         None
     } else {
-        Some(watch.health().await)
+        let health = watch.health().await;
+        notes.add(match health {
+            Health::Good => "GET /health: it says that it is well".to_owned(),
+            Health::Bad(status) => format!("GET /health: HTTP {status}"),
+            Health::Silent => "GET /health: no answer".to_owned(),
+        });
+        Some(health)
     };
     let opened = client.connections().opened;
     Ok(Run {
@@ -306,6 +347,26 @@ fn observation(
         during,
         after: after.ok().map(Arc::new),
         health,
+    }
+}
+
+/// What came of opening the connections, in words.
+fn opened(connections: Connections, version: Option<&str>) -> String {
+    let mut told = format!("opened {} connections", connections.opened);
+    if let Some(time) = connections.connect_time {
+        told += &format!(" in {:.1} ms each", 1e3 * time.as_secs_f64());
+    }
+    told + &match version {
+        Some(version) => format!("; GET /version says {version}"),
+        None => "; GET /version says nothing".to_owned(),
+    }
+}
+
+/// What came of a look at the server's own metrics, in words.
+fn looked(when: &str, look: &Result<Reading, Unread>) -> String {
+    match look {
+        Ok(_) => format!("read the server's metrics {when} the run"),
+        Err(unread) => format!("no metrics of the server {when} the run: {unread}"),
     }
 }
 

@@ -120,6 +120,7 @@ async fn serve(
         .keeping(history, retention)
         .await
         .map_err(storage)?;
+    daemon.board().logs().keep(args.web.run_log_limit);
     if args.web.enable_lifecycle {
         daemon = daemon.allowing_lifecycle();
     }

@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 use url::Url;
 
+use crate::board::USUAL_LOGS;
 use crate::config::{Finding, Mistakes, WebConfig};
 use crate::server::{Front, MAX_CONNECTIONS, Web};
 
@@ -54,6 +55,14 @@ pub(super) struct WebArgs {
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=65_535)
     )]
     max_connections: usize,
+    /// How many logs of the last runs are kept in memory, and how many of troubled runs before them
+    #[arg(
+        long = "web.run-log-limit",
+        default_value_t = USUAL_LOGS,
+        value_name = "NUMBER",
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=100_000)
+    )]
+    pub(super) run_log_limit: usize,
     /// Allow runs to be acknowledged and baselines to be pinned over HTTP
     #[arg(long = "web.enable-lifecycle")]
     pub(super) enable_lifecycle: bool,

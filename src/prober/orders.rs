@@ -46,6 +46,7 @@ impl Prober {
         if coming.is_empty() {
             return Err(Refusal::Running);
         }
+        self.note_order(&coming);
         Ok(self.workloads(&coming))
     }
 

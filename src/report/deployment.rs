@@ -27,6 +27,32 @@ pub struct RunsJson {
     pub next: Option<String>,
 }
 
+/// Where the logs of the last runs are, the latest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunLogsJson {
+    /// Each of them.
+    pub logs: Vec<RunLogJson>,
+}
+
+/// The log of one run that is still kept. A run that came to nothing has an id too, and is in no history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunLogJson {
+    /// The run's id.
+    pub run_id: String,
+    /// The deployment's name, or the address of a target that is none.
+    pub deployment: String,
+    /// The workload's name.
+    pub workload: String,
+    /// Why it was started: `schedule`, `order` or `probe`.
+    pub cause: String,
+    /// When.
+    pub begun_at: Timestamp,
+    /// How it ended: `valid`, `invalid`, `failed`, `held` or `cut`.
+    pub ending: String,
+    /// Where its log is, below `/api/v1/`.
+    pub log: String,
+}
+
 /// One deployment. What is not known is `null`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeploymentJson {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tracing::debug;
 
+use super::notes::Notes;
 use crate::client::watch::Watch;
 use crate::deployment::{Deployment, EnvironmentSources};
 use crate::environment::{EnvironmentField, EnvironmentSource, Finding};
@@ -21,7 +22,11 @@ use crate::reading::Reading;
 type Answer = Result<Vec<Finding>, String>;
 
 /// All that can be found out by asking.
-pub(super) async fn survey(deployment: Arc<Deployment>, watch: Watch) -> Vec<Finding> {
+pub(super) async fn survey(
+    deployment: Arc<Deployment>,
+    watch: Watch,
+    notes: Notes,
+) -> Vec<Finding> {
     let EnvironmentSources {
         from_server,
         from_metrics,
@@ -59,16 +64,25 @@ pub(super) async fn survey(deployment: Arc<Deployment>, watch: Watch) -> Vec<Fin
             }
         },
     );
-    let mut findings = declared(&deployment);
+    let (mut findings, mut untold) = (declared(&deployment), Vec::new());
     for answer in server.into_iter().chain(pages).chain([file, command, nvml]) {
         match answer {
             Ok(found) => findings.extend(found),
             Err(why) => {
+                untold.push(why.clone());
                 debug!(deployment = %deployment.name, why, "a source of the environment told nothing");
             }
         }
     }
+    survey_told(&notes, &findings, &untold);
     findings
+}
+
+/// Notes what came of it: the measuring thread may be at work, and waits for a lock at most once.
+fn survey_told(notes: &Notes, findings: &[Finding], untold: &[String]) {
+    let told = format!("environment: {} facts found out", findings.len());
+    let untold = untold.iter().map(|why| format!("; not told: {why}"));
+    notes.add(untold.fold(told, |told, why| told + &why));
 }
 
 /// What the operator says.

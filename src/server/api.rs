@@ -5,6 +5,7 @@
 
 mod carried;
 mod document;
+mod logs;
 mod problem;
 mod runs;
 mod views;
@@ -41,6 +42,8 @@ pub(super) fn router() -> Router<Arc<Served>> {
         .routes(routes!(runs::of_deployment, run_now))
         .routes(routes!(cancel))
         .routes(routes!(runs::one))
+        .routes(routes!(logs::one))
+        .routes(routes!(logs::all))
         .routes(routes!(acknowledge))
         .routes(routes!(pin))
         .routes(routes!(unpin))
