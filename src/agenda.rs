@@ -17,6 +17,7 @@
 //! take no place under the cap. Bursts follow, the one that has waited longest before the others, even if it
 //! had to let a slot go meanwhile. Last come the light probes that have already run while a burst of their
 //! lane waited: each may overtake a burst once, so that a burst gets its turn however many light ones there are.
+//! Behind all of them are runs that are in no schedule.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,9 +30,11 @@ use crate::schedule::Schedule;
 pub use self::event::{Event, ProbeKey};
 pub use self::ledger::Spent;
 pub use self::reason::{DeferredReason, MissedReason, SkippedReason};
+pub use self::visits::VisitKey;
 
 use self::ledger::{Load, Refusal};
 use self::places::{Needs, Places};
+use self::visits::Visits;
 use self::waiting::{Blame, Contender, Waiting, in_order};
 
 mod event;
@@ -39,6 +42,7 @@ mod ledger;
 mod places;
 mod reason;
 mod replan;
+mod visits;
 mod waiting;
 
 #[cfg(test)]
@@ -70,6 +74,8 @@ pub struct Agenda {
     /// The slots that have come and not yet started, at most one of each probe.
     waiting: BTreeMap<usize, Waiting>,
     places: Places,
+    /// Runs beside the schedule.
+    visits: Visits,
     /// The time of the last poll.
     seen: Timestamp,
     /// Whether a run has ended since.
@@ -147,6 +153,7 @@ impl Agenda {
             due,
             waiting: BTreeMap::new(),
             places: Places::new(lanes.len(), &budgets, max_concurrent_runs, budget),
+            visits: Visits::default(),
             seen: now,
             freed: false,
         }
@@ -159,6 +166,7 @@ impl Agenda {
         self.seen = now;
         self.take_due(now, &mut events);
         self.start_waiting(now, &mut events);
+        self.let_visits_in(now, &mut events);
         self.freed = false;
         events
     }
@@ -235,7 +243,9 @@ impl Agenda {
     /// When to poll next; `None` when no slot ever comes again and nothing waits for a place or a time.
     pub fn next_wake(&self) -> Option<Timestamp> {
         let mut waiting = self.waiting.values();
-        if self.freed && waiting.any(|waiting| waiting.is_ready(self.seen)) {
+        let anyone =
+            self.visits.anyone_waits() || waiting.any(|waiting| waiting.is_ready(self.seen));
+        if self.freed && anyone {
             return Some(self.seen);
         }
         let waiting = self.waiting.values().filter_map(|waiting| waiting.until);
@@ -299,6 +309,7 @@ impl Agenda {
             waiting.set_back(set_back, now);
         }
         self.places.set_back(set_back);
+        self.visits.set_back(now);
     }
 
     /// Takes in the slots that have come: of each probe the latest one waits, and the others are missed.
@@ -399,7 +410,8 @@ impl Agenda {
         if probe.running.is_some() {
             return Some(MissedReason::Running);
         }
-        self.places.held_by(probe.needs)
+        let visited = self.visits.hold(&probe.deployment, &probe.lane);
+        visited.or_else(|| self.places.held_by(probe.needs))
     }
 
     /// Why a probe that nothing holds is not to start at `now`.

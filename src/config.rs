@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::deployment::Deployment;
+use crate::target::Targets;
 use crate::workload::Workload;
 
 pub use self::contents::Contents;
@@ -42,6 +43,7 @@ mod guards;
 pub(crate) mod likeness;
 mod named;
 mod notes;
+mod probe_targets;
 mod probes;
 mod routes;
 mod secrets;
@@ -55,7 +57,7 @@ mod web;
 mod web_tls;
 mod workloads;
 
-const FIELDS: &[&str] = &["global", "auths", "workloads", "deployments"];
+const FIELDS: &[&str] = &["global", "auths", "workloads", "probe", "deployments"];
 
 /// A configuration without mistakes.
 #[derive(Clone, Debug)]
@@ -66,6 +68,8 @@ pub struct Config {
     pub workloads: Vec<Arc<Workload>>,
     /// Whom to probe, in the order of the file; at least one, each with at least one probe.
     pub deployments: Vec<ProbedDeployment>,
+    /// What `/probe` may use beside them.
+    pub targets: Targets,
     /// What can be used and is unlikely to be meant, in the order of the file.
     pub warnings: Vec<Finding>,
     /// The file as written, fit to be shown: whatever looks like a secret is starred out.
@@ -98,7 +102,7 @@ impl Config {
             .map_err(|(place, fault)| Mistakes::only(&source, place, fault))?;
         let notes = Notes::new(&source);
         let directory = path.parent().unwrap_or(Path::new(""));
-        let (global, workloads, deployments) = read(&notes, &root, directory);
+        let (global, workloads, targets, deployments) = read(&notes, &root, directory);
         notes.read(path, &source.text);
         let contents = notes.contents();
         let findings = notes.into_findings();
@@ -112,6 +116,7 @@ impl Config {
             global,
             workloads,
             deployments,
+            targets,
             warnings: findings,
             text: source.masked(),
             contents,
@@ -124,14 +129,14 @@ fn read(
     notes: &Notes<'_>,
     root: &Node,
     directory: &Path,
-) -> (Global, Vec<Arc<Workload>>, Vec<ProbedDeployment>) {
+) -> (Global, Vec<Arc<Workload>>, Targets, Vec<ProbedDeployment>) {
     let root = Field::root(notes, root);
     if root.is_empty() {
         notes.add_whole(
             "the configuration is empty",
             "begin with `workloads:` and `deployments:`; `config/minimal.yaml` is the least that works",
         );
-        return (Global::default(), Vec::new(), Vec::new());
+        return Default::default();
     }
     let section = Section::of(&root, FIELDS);
     let ReadGlobal {
@@ -153,6 +158,9 @@ fn read(
         .map_or_else(Named::default, |field| {
             workloads::read_workloads(&field, directory)
         });
+    let allowed = section
+        .get("probe")
+        .map(|field| probe_targets::read_probe(&field, &auths, directory));
     let definitions = Definitions {
         auths: &auths,
         workloads: &workloads,
@@ -172,7 +180,12 @@ fn read(
         .into_iter()
         .map(ProbedDeployment::from)
         .collect();
-    (global, workloads.into_values().collect(), deployments)
+    let workloads: Vec<_> = workloads.into_values().collect();
+    let targets = Targets {
+        workloads: workloads.clone(),
+        allowed: allowed.unwrap_or_default(),
+    };
+    (global, workloads, targets, deployments)
 }
 
 impl From<ReadDeployment<'_>> for ProbedDeployment {
@@ -209,6 +222,8 @@ mod tests {
             deployments::FIELDS,
             environment::FIELDS,
             environment::METRICS_FIELDS,
+            probe_targets::FIELDS,
+            probe_targets::TARGET_FIELDS,
             probes::FIELDS,
             probes::BLACKOUT_FIELDS,
         ];

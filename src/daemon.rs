@@ -21,11 +21,11 @@ use crate::history::{
     EnvironmentChange, Health, History, HistoryError, Latest, Operation, Recorder, Retention,
     Writing,
 };
-use crate::lifecycle::{ReloadRequests, Reloader, lifecycle, reloader};
+use crate::lifecycle::{Lifecycle, ReloadRequests, Reloader, lifecycle, reloader};
 use crate::measurement::RunId;
 use crate::prober::{Plan, Prober};
 use crate::report::{EnvironmentJson, FieldChangeJson};
-use crate::server::{self, Front, Served};
+use crate::server::{self, Front, ProbeSettings, Served};
 use crate::supervisor::Supervisor;
 use crate::vitals::Vitals;
 
@@ -49,6 +49,8 @@ pub struct Daemon {
     /// How the configuration is read anew, and what asks for that.
     reload: Option<(Reload, ReloadRequests)>,
     reloader: Option<Reloader>,
+    lifecycle: Lifecycle,
+    probes: ProbeSettings,
     supervisor: Supervisor,
     shutdown_grace: Duration,
 }
@@ -69,9 +71,10 @@ impl Daemon {
             configuration,
             configured_at,
         ));
+        let (lifecycle, orders) = lifecycle();
         Self {
             shutdown_grace: plan.shutdown_grace,
-            prober: Prober::new(plan, Arc::clone(&board)),
+            prober: Prober::new(plan, Arc::clone(&board)).obeying(orders),
             board,
             served,
             vitals,
@@ -81,6 +84,8 @@ impl Daemon {
             recorder: None,
             reload: None,
             reloader: None,
+            lifecycle,
+            probes: ProbeSettings::default(),
             supervisor: Supervisor::default(),
         }
     }
@@ -129,13 +134,18 @@ impl Daemon {
     /// The same daemon, which lets whoever can reach it intervene in what it judges, and have its configuration read
     /// anew.
     #[must_use]
-    pub fn allowing_lifecycle(mut self) -> Self {
-        let (lifecycle, orders) = lifecycle();
-        self.served.allow_lifecycle(lifecycle);
+    pub fn allowing_lifecycle(self) -> Self {
+        self.served.allow_lifecycle(self.lifecycle.clone());
         if let Some(reloader) = self.reloader.clone() {
             self.served.allow_reload(reloader);
         }
-        self.prober = self.prober.obeying(orders);
+        self
+    }
+
+    /// The same daemon, which answers `/probe` like this.
+    #[must_use]
+    pub fn probing(mut self, probes: ProbeSettings) -> Self {
+        self.probes = probes;
         self
     }
 
@@ -167,10 +177,13 @@ impl Daemon {
             recorder,
             reload,
             reloader: _reloader,
+            lifecycle,
+            probes,
             supervisor,
             shutdown_grace,
             board: _,
         } = self;
+        served.answer_probes(lifecycle.probing(), probes);
         let (plans, next_plans) = mpsc::channel(1);
         if reload.is_some() {
             prober = prober.following(next_plans);

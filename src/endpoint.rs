@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use crate::closed_set::closed_set;
+use crate::reach::Reach;
 
 /// Where a deployment answers, and how to reach it.
 #[derive(Clone, Debug)]
@@ -152,6 +153,8 @@ pub struct Route {
     pub proxy: Option<Proxy>,
     /// Which of a name's addresses are used; whichever the system gives, without this.
     pub ip: Option<IpPreference>,
+    /// Which addresses it may lead to.
+    pub reach: Reach,
 }
 
 impl Route {

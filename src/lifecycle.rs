@@ -1,12 +1,17 @@
 //! What the daemon can be told while it runs: orders, which the prober takes one at a time between its other work,
 //! each with its answer.
 
+mod probing;
+
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::judges::Act;
 use crate::measure::Measure;
+use crate::target::TargetRefusal;
 use crate::verdict::NothingToAcknowledge;
+
+pub use self::probing::{ProbeFailure, Probed, Probing, Unmeasured, Wanted};
 
 /// Orders that may wait to be taken.
 const WAITING: usize = 16;
@@ -27,6 +32,8 @@ pub enum Order {
     Run(ProbeRequest, Answer<Vec<String>>),
     /// A run is to be cut; the answer names the workloads whose run is.
     Cancel(ProbeRequest, Answer<Vec<String>>),
+    /// A light run is wanted beside the schedule; the answer comes when it is over.
+    Probe(Wanted, Answer<Probed>),
 }
 
 /// Where an answer goes.
@@ -100,6 +107,9 @@ pub enum Refusal {
     /// There is no verdict.
     #[error(transparent)]
     NothingToAcknowledge(#[from] NothingToAcknowledge),
+    /// It cannot be probed so.
+    #[error(transparent)]
+    Target(#[from] TargetRefusal),
     /// The prober is ending.
     #[error("the prober is stopping")]
     Stopping,
@@ -141,6 +151,11 @@ pub fn lifecycle() -> (Lifecycle, Orders) {
 }
 
 impl Lifecycle {
+    /// What can ask for runs beside the schedule, and for nothing else.
+    pub fn probing(&self) -> Probing {
+        Probing(self.0.clone())
+    }
+
     /// Asks for an intervention, and waits until it is done.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod orders;
 mod plan;
 mod replan;
 mod run_logs;
+mod visits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 
 use self::judging::{Bench, Replayed, Unread};
 pub use self::plan::{NextPlan, Plan, PlannedProbe, RemovedRuns};
+use self::visits::Visits;
 use crate::agenda::{Agenda, DeferredReason, Event, ProbeKey, SkippedReason, Spent};
 use crate::board::{Board, DeploymentStatus};
 use crate::client::Tokens;
@@ -101,6 +103,8 @@ pub struct Prober {
     plans: Option<mpsc::Receiver<NextPlan>>,
     /// What it is told to do while it runs.
     orders: Option<Orders>,
+    /// Runs beside the schedule.
+    visits: Visits,
     /// Fed by every turn of the loop.
     watchdog: Watchdog,
     /// Cuts the runs in flight.
@@ -134,6 +138,7 @@ impl Prober {
             seated: mpsc::channel(1),
             plans: None,
             orders: None,
+            visits: Visits::default(),
             watchdog: Supervisor::default().watchdog(),
             cut: CancellationToken::new(),
             tokens: Tokens::default(),
@@ -184,6 +189,7 @@ impl Prober {
             tokio::select! {
                 () = stop.cancelled() => {}
                 Some(Ok(ended)) = self.running.join_next() => self.ended(ended),
+                Some(Ok(left)) = self.visits.going.join_next() => self.left(left),
                 Some(judges) = self.seated.1.recv() => self.sit(judges),
                 Some(order) = orders::next(&mut self.orders) => self.obey(order),
                 Some(next) = orders::next(&mut self.plans) => self.replan(next),
@@ -299,6 +305,7 @@ impl Prober {
                     *status.totals.deferred.entry(reason).or_default() += 1;
                 });
             }
+            Event::Admitted { visit } => self.admit(visit),
             Event::Skipped { probe, reason } => {
                 self.board.update(probe.0, |status| {
                     *status.totals.skipped.entry(reason).or_default() += 1;
@@ -525,6 +532,9 @@ impl Prober {
     }
 
     async fn drain(mut self) {
+        // Whoever waits for one is told at once that nothing will come of it.
+        self.orders = None;
+        self.visits.going.shutdown().await;
         if self.running.is_empty() {
             return;
         }

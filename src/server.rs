@@ -8,6 +8,7 @@
 //! | `/config` | the running configuration, secrets masked |
 //! | `/-/healthy` | 200 while the process serves |
 //! | `/api/v1/…` | the deployments in JSON, and what can be said of their verdicts |
+//! | `/probe` | a light run at scrape time, of a target by name or address |
 //! | `/-/reload` | POST: read the configuration anew |
 //! | `/-/ready` | 200 once the history is open and the schedule runs, 503 before and during a shutdown |
 //!
@@ -22,6 +23,7 @@ pub mod metrics;
 mod pages;
 mod passwords;
 mod patience;
+mod probe;
 mod tls;
 mod token_bucket;
 mod web;
@@ -50,11 +52,13 @@ pub use self::front::{Front, MAX_CONNECTIONS};
 use self::metrics::Exposition;
 pub use self::pages::last_run_in_words;
 pub use self::passwords::Users;
+use self::probe::ProbeDesk;
+pub use self::probe::ProbeSettings;
 pub use self::tls::{TlsSettings, ciphers, curves, is_of_tls13};
 pub use self::web::{RateLimit, Web};
 use crate::board::Board;
 use crate::history::Health;
-use crate::lifecycle::{Lifecycle, Reloader};
+use crate::lifecycle::{Lifecycle, Probing, Reloader};
 use crate::vitals::Vitals;
 
 /// Readers of the history at once.
@@ -72,6 +76,7 @@ pub struct Served {
     /// Turns of those who read the history.
     readers: Semaphore,
     reloader: OnceLock<Reloader>,
+    probes: OnceLock<ProbeDesk>,
 }
 
 impl Served {
@@ -92,6 +97,7 @@ impl Served {
             storage: OnceLock::new(),
             readers: Semaphore::new(READERS),
             reloader: OnceLock::new(),
+            probes: OnceLock::new(),
         }
     }
 
@@ -110,6 +116,11 @@ impl Served {
     /// Lets whoever can reach the server have the configuration read anew. To be said once, before it is served.
     pub fn allow_reload(&self, reloader: Reloader) {
         let _ = self.reloader.set(reloader);
+    }
+
+    /// Answers `/probe` with what `probing` comes to. To be said once, before it is served.
+    pub fn answer_probes(&self, probing: Probing, settings: ProbeSettings) {
+        let _ = self.probes.set(ProbeDesk::new(probing, settings));
     }
 
     /// Shows another configuration, which holds since `at`.
@@ -161,6 +172,7 @@ pub fn router(served: Arc<Served>) -> Router {
     Router::new()
         .route("/metrics", get(exposition))
         .route("/config", get(configuration))
+        .route("/probe", get(probe::probe))
         .route("/-/healthy", get(|| async { "vllm-prober is healthy.\n" }))
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload))

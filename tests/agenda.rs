@@ -216,6 +216,7 @@ fn simulate(fleet: &[Plan], world: &World) -> Vec<Account> {
                     put_off.insert(probe, (account.looked_for, until));
                 }
                 Event::Missed { probe, count, .. } => accounts[probe.0].missed += count,
+                Event::Admitted { .. } => unreachable!("nobody visits"),
                 Event::Skipped { probe, reason } => {
                     *accounts[probe.0].skipped.entry(reason).or_default() += 1;
                 }

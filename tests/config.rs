@@ -405,6 +405,7 @@ fn the_way_to_a_server_comes_to_what_is_written() {
                 family: IpFamily::V6,
                 fallback: false,
             }),
+            ..Route::default()
         }
     );
     let headers = [

@@ -305,6 +305,7 @@ fn plan(simulators: &[Simulator; 2]) -> Plan {
     };
     Plan {
         removed_runs: RemovedRuns::default(),
+        targets: Default::default(),
         probes: vec![
             // What its page says shall keep no run from it.
             probe(FAULTY, impatient, MetricsSource::Off),

@@ -1,14 +1,15 @@
-//! What the agenda says: that a run starts, or what has become of a slot.
+//! What the agenda says: that a run starts, that a visit is let in, or what has become of a slot.
 
 use jiff::Timestamp;
 
 use super::reason::{DeferredReason, MissedReason, SkippedReason};
+use super::visits::VisitKey;
 
 /// A probe, by its place in the list that the agenda was made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProbeKey(pub usize);
 
-/// What became of a slot.
+/// What became of a slot, or of a visit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Its run starts now, and occupies what it needs until the agenda is told that it ended, or takes it back.
@@ -42,5 +43,10 @@ pub enum Event {
         probe: ProbeKey,
         /// Why there is to be no run.
         reason: SkippedReason,
+    },
+    /// A run beside the schedule is let in, and occupies what it needs until it has left.
+    Admitted {
+        /// Which.
+        visit: VisitKey,
     },
 }

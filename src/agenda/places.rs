@@ -96,6 +96,11 @@ impl Places {
         }
     }
 
+    /// Enters what a light run cost that was on none of the deployments.
+    pub(super) fn enter_elsewhere(&mut self, spent: Spent, started: Timestamp, now: Timestamp) {
+        self.total.enter(spent, true, started, now);
+    }
+
     /// Follows a clock that was set back by `by`.
     pub(super) fn set_back(&mut self, by: SignedDuration) {
         for ledger in self.ledgers.iter_mut().chain([&mut self.total]) {

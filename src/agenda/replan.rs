@@ -46,6 +46,7 @@ impl Agenda {
                 next.take_over(*new, &mut self, old);
             }
         }
+        next.visits = std::mem::take(&mut self.visits);
         // A place may be free now that was not.
         next.freed = true;
         next.seen = self.seen;

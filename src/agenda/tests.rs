@@ -10,6 +10,7 @@ use crate::schedule::{Blackout, Cadence};
 mod budget;
 mod deferral;
 mod replan;
+mod visits;
 
 /// A time of day on the one day on which these stories take place.
 fn at(time: &str) -> Timestamp {
@@ -83,6 +84,7 @@ impl Day {
                 clock(until),
                 reason.label()
             ),
+            Event::Admitted { visit } => format!("admit {}", visit.number()),
             Event::Skipped { probe, reason } => {
                 format!("skip {} by {}", name(probe), reason.label())
             }

@@ -19,6 +19,7 @@ use super::error::ClientError;
 use super::resolver::Resolver;
 use super::tls;
 use crate::endpoint::{Endpoint, Route};
+use crate::reach::Reach;
 
 /// The server that a client is for.
 #[derive(Clone, Copy, Debug)]
@@ -69,9 +70,12 @@ pub(super) fn http(
         .default_headers(headers)
         .tls_backend_preconfigured(tls::settings(&route.tls, encrypted)?)
         .connector_layer(log);
-    if route.ip.is_some() || alias.is_some() {
-        let ip = route.ip;
-        builder = builder.dns_resolver(Arc::new(Resolver { ip, alias }));
+    if route.ip.is_some() || alias.is_some() || route.reach != Reach::Anywhere {
+        builder = builder.dns_resolver(Arc::new(Resolver {
+            ip: route.ip,
+            alias,
+            reach: route.reach.clone(),
+        }));
     }
     if let Some(proxy) = &route.proxy {
         let mut proxy = reqwest::Proxy::all(proxy.url.clone())?;

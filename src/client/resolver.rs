@@ -1,4 +1,5 @@
-//! Finds the addresses of a host, and keeps those that are wanted.
+//! Finds the addresses of a host, and keeps those that are wanted. A name that leads where its route may not lead is
+//! refused here: what was looked at is what is connected to.
 
 use std::net::SocketAddr;
 
@@ -6,6 +7,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::net::lookup_host;
 
 use crate::endpoint::{IpFamily, IpPreference};
+use crate::reach::Reach;
 
 /// A resolver that uses the system's, and then chooses.
 #[derive(Debug)]
@@ -14,6 +16,8 @@ pub(super) struct Resolver {
     pub(super) ip: Option<IpPreference>,
     /// A name that TLS asks for, and the host at which it is to be found.
     pub(super) alias: Option<(String, String)>,
+    /// Which addresses a name may lead to: with one that it may not, none of its addresses is used.
+    pub(super) reach: Reach,
 }
 
 impl Resolve for Resolver {
@@ -22,9 +26,10 @@ impl Resolve for Resolver {
             Some((alias, host)) if alias.eq_ignore_ascii_case(name.as_str()) => host.clone(),
             _ => name.as_str().to_owned(),
         };
-        let ip = self.ip;
+        let (ip, reach) = (self.ip, self.reach.clone());
         Box::pin(async move {
             let found: Vec<SocketAddr> = lookup_host((host.as_str(), 0)).await?.collect();
+            refuse_local(&host, &found, &reach)?;
             let chosen = match ip {
                 Some(preference) => choose(found, preference).ok_or_else(|| {
                     format!(
@@ -36,6 +41,19 @@ impl Resolve for Resolver {
             };
             Ok(Box::new(chosen.into_iter()) as Addrs)
         })
+    }
+}
+
+/// An error if one of the addresses is where the name may not lead.
+fn refuse_local(host: &str, found: &[SocketAddr], reach: &Reach) -> Result<(), String> {
+    let refused = found
+        .iter()
+        .find_map(|address| Some((address.ip(), reach.refusal(address.ip())?)));
+    match refused {
+        Some((address, what)) => Err(format!(
+            "{host} leads to {address}, which is {what}, and `local_addresses` does not name it"
+        )),
+        None => Ok(()),
     }
 }
 

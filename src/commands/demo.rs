@@ -28,6 +28,7 @@ use crate::schedule::{Cadence, Schedule};
 use crate::server::last_run_in_words;
 use crate::simulator::{Change, Profile, Settings, Simulator};
 use crate::statistics::Figures;
+use crate::target::Targets;
 use crate::workload::Workload;
 
 /// Every deployment is probed this often.
@@ -178,6 +179,7 @@ fn plan(simulators: &[(String, Simulator)]) -> Plan {
         stale_after: 3,
         shutdown_grace: Duration::ZERO,
         removed_runs: RemovedRuns::default(),
+        targets: Targets::default(),
         histogram_bounds: None,
     }
 }

@@ -117,6 +117,7 @@ async fn serve(
         .following(reload)
         .supervised(supervisor)
         .behind(Arc::clone(&front))
+        .probing(args.web.probes())
         .keeping(history, retention)
         .await
         .map_err(storage)?;
@@ -155,6 +156,7 @@ fn plan(config: Config) -> Plan {
     let Config {
         global,
         deployments,
+        targets,
         ..
     } = config;
     let probes = deployments.into_iter().flat_map(|probed| {
@@ -172,6 +174,7 @@ fn plan(config: Config) -> Plan {
         stale_after: global.stale_after,
         shutdown_grace: global.shutdown_grace,
         removed_runs: global.removed_runs,
+        targets,
         histogram_bounds: histogram_bounds(global),
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use jiff::SignedDuration;
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::task::spawn_blocking;
@@ -17,7 +18,7 @@ use url::Url;
 
 use crate::board::USUAL_LOGS;
 use crate::config::{Finding, Mistakes, WebConfig};
-use crate::server::{Front, MAX_CONNECTIONS, Web};
+use crate::server::{Front, MAX_CONNECTIONS, ProbeSettings, Web};
 
 /// How often it is looked whether the file, or a certificate or key that it names, has changed.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -63,6 +64,22 @@ pub(super) struct WebArgs {
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=100_000)
     )]
     pub(super) run_log_limit: usize,
+    /// The most probes by /probe at once, those that wait for their lane included
+    #[arg(
+        long = "web.max-probes",
+        default_value_t = ProbeSettings::default().at_once,
+        value_name = "NUMBER",
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=10_000)
+    )]
+    max_probes: usize,
+    /// How much of the scrape timeout /probe leaves for the way of its answer
+    #[arg(
+        long = "web.probe-timeout-offset",
+        default_value = "500ms",
+        value_name = "DURATION",
+        value_parser = duration
+    )]
+    probe_timeout_offset: Duration,
     /// Allow runs to be acknowledged and baselines to be pinned over HTTP
     #[arg(long = "web.enable-lifecycle")]
     pub(super) enable_lifecycle: bool,
@@ -97,7 +114,21 @@ fn prefix(text: &str) -> Result<String, String> {
     })
 }
 
+fn duration(text: &str) -> Result<Duration, String> {
+    let span = text.parse::<SignedDuration>().ok();
+    span.and_then(|span| Duration::try_from(span).ok())
+        .ok_or_else(|| "write a duration as 500ms or 1s".to_owned())
+}
+
 impl WebArgs {
+    /// How `/probe` is to be answered.
+    pub(super) fn probes(&self) -> ProbeSettings {
+        ProbeSettings {
+            at_once: self.max_probes,
+            offset: self.probe_timeout_offset,
+        }
+    }
+
     /// Listens wherever it is told to.
     pub(super) async fn listeners(&self) -> Result<Vec<TcpListener>, String> {
         let mut listeners = Vec::new();

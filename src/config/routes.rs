@@ -14,6 +14,7 @@ use super::secrets::read_login;
 use super::section::Section;
 use super::source::{Fault, read_text};
 use crate::endpoint::{ClientCertificate, IpFamily, IpPreference, Proxy, Route, Tls};
+use crate::reach::Reach;
 
 pub(super) const TLS_FIELDS: &[&str] = &[
     "ca_file",
@@ -58,6 +59,7 @@ pub(super) fn read_route(
         tls,
         proxy,
         ip: read_ip_preference(section, place, url),
+        reach: Reach::Anywhere,
     }
 }
 

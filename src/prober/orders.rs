@@ -33,6 +33,7 @@ impl Prober {
             Order::Intervene(request, answer) => self.take_intervention(request, answer),
             Order::Run(probes, answer) => _ = answer.send(self.run_now(&probes)),
             Order::Cancel(probes, answer) => _ = answer.send(self.cancel(&probes)),
+            Order::Probe(wanted, answer) => self.welcome(wanted, answer),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::budget::Budget;
 use crate::deployment::Deployment;
 use crate::history::Series;
 use crate::schedule::Schedule;
+use crate::target::Targets;
 use crate::totals::HistogramBounds;
 use crate::workload::Workload;
 
@@ -53,6 +54,8 @@ pub struct Plan {
     pub histogram_bounds: HistogramBounds,
     /// What becomes of runs in flight whose probes this plan has no more.
     pub removed_runs: RemovedRuns,
+    /// What may be asked for beside the probes.
+    pub targets: Targets,
 }
 
 /// A plan that takes the place of another.

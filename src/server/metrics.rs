@@ -4,6 +4,7 @@ mod catalogue;
 mod deployments;
 mod family;
 mod history;
+mod probe;
 mod verdicts;
 mod vitals;
 
@@ -22,6 +23,7 @@ use self::catalogue::{
     unix,
 };
 use self::family::{Family, Labels};
+pub(super) use self::probe::text as of_probe;
 use self::vitals::VitalsCollector;
 use crate::board::{Board, Snapshot};
 use crate::history::Health;
@@ -154,6 +156,11 @@ pub fn names() -> BTreeSet<String> {
         .map(|desc| desc.fq_name.clone())
         .chain(shown.iter().map(|family| family.name().to_owned()))
         .collect()
+}
+
+/// The name of every metric that `/probe` may show.
+pub fn probe_names() -> BTreeSet<String> {
+    probe::names().map(str::to_owned).collect()
 }
 
 /// Collects the families of the board's snapshot.

@@ -13,6 +13,7 @@ use utoipa::{IntoResponses, PartialSchema};
 
 use crate::lifecycle::Refusal;
 use crate::report::ProblemJson;
+use crate::target::TargetRefusal;
 
 /// The form of a problem.
 const FORM: &str = "application/problem+json";
@@ -57,6 +58,10 @@ impl From<Refusal> for Problem {
             | Refusal::Running
             | Refusal::NotRunning => StatusCode::CONFLICT,
             Refusal::NotYet | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Target(TargetRefusal::NotAllowed | TargetRefusal::Local { .. }) => {
+                StatusCode::FORBIDDEN
+            }
+            Refusal::Target(_) => StatusCode::BAD_REQUEST,
         };
         Self::new(status, refusal.to_string())
     }

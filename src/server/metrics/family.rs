@@ -48,9 +48,18 @@ impl Family {
         Self::new(name, help, MetricType::HISTOGRAM)
     }
 
+    /// A gauge of one probe, under a name of its own: what `/probe` shows is no part of the namespace.
+    pub(super) fn of_probe(name: &str, help: &str) -> Self {
+        Self::named(name.to_owned(), help, MetricType::GAUGE)
+    }
+
     fn new(name: &str, help: &str, kind: MetricType) -> Self {
+        Self::named(format!("{NAMESPACE}{name}"), help, kind)
+    }
+
+    fn named(name: String, help: &str, kind: MetricType) -> Self {
         let mut family = MetricFamily::default();
-        family.set_name(format!("{NAMESPACE}{name}"));
+        family.set_name(name);
         family.set_help(help.to_owned());
         family.set_field_type(kind);
         Self {
