@@ -175,7 +175,7 @@ mod tests {
             ("100.100.100.200", Some("a metadata service")),
             ("168.63.129.16", Some("a metadata service")),
             ("224.0.0.1", Some("multicast")),
-            ("255.255.255.255", Some("multicast")),
+            ("255.255.255.255", Some("broadcast")),
             ("::1", Some("loopback")),
             ("::", Some("this machine")),
             ("fe80::1", Some("link-local")),

@@ -222,8 +222,10 @@ fn base_url(text: &str) -> Result<Endpoint, TargetRefusal> {
     Ok(Endpoint::new(url))
 }
 
-/// How long a probe may take in all: what the scraper waits, less `offset` for the way of the answer, or as long as a
-/// run of the workload may take if that is less. What the scraper waits is not reduced if nothing would be left of it.
+/// How long a probe may take in all.
+///
+/// That is what the scraper waits, less `offset` for the way of the answer, or as long as a run of the workload may
+/// take if that is less. What the scraper waits is not reduced if nothing would be left of it.
 pub fn time_limit(
     scrape_timeout: Option<Duration>,
     offset: Duration,
@@ -326,7 +328,7 @@ mod tests {
         assert_eq!(found.endpoint.route.reach, Reach::Elsewhere(Vec::new()));
         for target in [
             "http://x.gpu:8001",
-            "http://x.gpu:8000.evil.example",
+            "http://x.gpu.evil.example:8000",
             "http://evil.example/x.gpu:8000/v2",
             "http://one:8000/other",
         ] {

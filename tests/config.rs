@@ -190,7 +190,7 @@ fn what_the_full_example_switches_off_can_be_switched_on() {
         // `#    auth: prod` is a setting, `# Whom to probe.` and a bare `#` are not.
         let setting = line.strip_prefix('#').filter(|rest| {
             let words = rest.trim_start();
-            rest.starts_with("  ") || words.starts_with("auths:")
+            rest.starts_with("  ") || ["auths:", "probe:"].contains(&words)
         });
         switched += usize::from(setting.is_some());
         on.push(setting.unwrap_or(line).to_owned());
@@ -209,6 +209,7 @@ fn what_the_full_example_switches_off_can_be_switched_on() {
     assert_eq!(config.workloads[0].priority, Some(10));
     assert_eq!(config.workloads[0].extra_body["seed"], 42);
     assert!(config.global.budget.tokens_per_day.is_some());
+    assert!(config.targets.allowed[0].auth.is_secret());
     let deployment = &config.deployments[0].deployment;
     assert!(deployment.budget.tokens_per_day.is_some() && deployment.budget.duty_cycle.is_some());
     assert!(matches!(&deployment.metrics, MetricsSource::At(url) if url.path() == "/metrics"));

@@ -245,6 +245,43 @@ async fn no_output_of_the_daemon_has_a_secret_in_it() {
         search(&path, body.as_bytes());
         said.push_str(&body);
     }
+    // What /probe says of each, down to its last line, and the logs of all runs.
+    for number in 0..count {
+        let url = format!("{base_url}/probe?target=d{number}&debug=true");
+        let (status, page) = http::get(&url).await.unwrap();
+        assert_eq!(status, 200, "{page}");
+        assert!(page.contains("Log of the probe:"), "{page}");
+        search("/probe", page.as_bytes());
+        said.push_str(&page);
+    }
+    let password = format!("{base_url}/probe?target=http://me:{}@host", PLANTED[7]);
+    let (status, body) = http::get(&password).await.unwrap();
+    assert_eq!(status, 400);
+    search("a refusal of /probe", body.as_bytes());
+    let (_, logs) = http::get(&format!("{base_url}/api/v1/run-logs"))
+        .await
+        .unwrap();
+    let logs: serde_json::Value = serde_json::from_str(&logs).unwrap();
+    let logs = logs["logs"].as_array().unwrap();
+    assert!(logs.len() > count, "{logs:?}");
+    for log in logs {
+        let path = log["log"].as_str().unwrap();
+        let (status, text) = http::get(&format!("{base_url}/api/v1/{path}"))
+            .await
+            .unwrap();
+        // It may have been pushed out meanwhile.
+        assert!([200, 404].contains(&status), "{text}");
+        search("the log of a run", text.as_bytes());
+        said.push_str(&text);
+    }
+    for words in [
+        "not let in: ",
+        "<secret>",
+        "Bearer <secret>, from the file",
+        "invalid_client",
+    ] {
+        assert!(said.contains(words), "{words}");
+    }
     // The places of secrets are shown, and the search did look at what it was meant to.
     for words in [
         "password_file: password",

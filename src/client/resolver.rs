@@ -72,6 +72,32 @@ fn choose(found: Vec<SocketAddr>, preference: IpPreference) -> Option<Vec<Socket
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_name_that_leads_to_this_machine_is_refused_unless_that_is_named() {
+        for (allowed, found) in [
+            (None, true),
+            (Some("192.0.2.0/24"), false),
+            (Some("127.0.0.0/8"), true),
+        ] {
+            let reach = allowed.map_or(Reach::Anywhere, |range| {
+                Reach::Elsewhere(vec![range.parse().unwrap(), "::1".parse().unwrap()])
+            });
+            let resolver = Resolver {
+                ip: None,
+                alias: None,
+                reach,
+            };
+            let resolved = resolver.resolve("localhost".parse().unwrap()).await;
+            match resolved {
+                Ok(mut addresses) => assert!(found && addresses.next().is_some(), "{allowed:?}"),
+                Err(error) => {
+                    let told = error.to_string();
+                    assert!(!found && told.contains("which is loopback"), "{told}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn the_preferred_family_is_used_alone_and_the_other_one_only_instead_of_it() {
         let addresses = |texts: &[&str]| -> Vec<SocketAddr> {

@@ -341,6 +341,7 @@ mod tests {
     use crate::deployment::{Deployment, Endpoint, EnvironmentSources, Lane};
     use crate::environment::EnvironmentField;
     use crate::history::Operation;
+    use crate::lifecycle::ProbeFailure;
     use crate::measurement::{
         Arrivals, Completion, Connections, FailureReason, RequestError, RequestRecord, Run, RunId,
     };
@@ -565,6 +566,16 @@ mod tests {
                 document.contains(&format!("`{name}`")),
                 "docs/metrics.md does not know {name}"
             );
+        }
+        for name in probe_names() {
+            assert!(
+                document.contains(&format!("| `{name}` | gauge |")),
+                "docs/metrics.md does not know {name}"
+            );
+        }
+        for reason in ProbeFailure::ALL {
+            let row = format!("| `{}` | {} |", reason.label(), reason.meaning());
+            assert!(document.contains(&row), "{row}");
         }
         for reason in FailureReason::ALL {
             assert!(

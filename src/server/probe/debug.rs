@@ -32,12 +32,11 @@ fn deployment(to: &mut String, of: &Deployment) -> std::fmt::Result {
     writeln!(to, "lane: {}", of.lane)?;
     writeln!(to, "auth: {}", auth(of))?;
     for (name, source) in &of.endpoint.auth.headers {
-        match source {
-            HeaderSource::Plain(value) => writeln!(to, "header {name}: {value}")?,
-            HeaderSource::Secret(source) => {
-                writeln!(to, "header {name}: <secret>, {}", origin(source))?
-            }
-        }
+        let value = match source {
+            HeaderSource::Plain(value) => value.clone(),
+            HeaderSource::Secret(source) => format!("<secret>, {}", origin(source)),
+        };
+        writeln!(to, "header {name}: {value}")?;
     }
     let route = &of.endpoint.route;
     if let Some(file) = &route.tls.ca_file {
