@@ -42,7 +42,7 @@ use crate::guard::Hold;
 use crate::history::{self, EnvironmentChange, Recorder};
 use crate::lifecycle::Orders;
 use crate::measure::Measure;
-use crate::measurement::Run;
+use crate::measurement::{Run, RunId};
 use crate::report::{EnvironmentJson, FieldChangeJson, RunJson};
 use crate::runner::{Attempt, Notes, RunError, measure};
 use crate::statistics::{Summary, summarize};
@@ -398,7 +398,8 @@ impl Prober {
         }
         let spent = outcome.as_ref().ok().map(|finished| spent(&finished.run));
         self.agenda.finished(probe, spent, now());
-        self.publish(probe, outcome);
+        let run_id = notes.as_ref().map(Notes::run_id);
+        self.publish(probe, outcome, run_id);
     }
 
     /// Takes a run back that was not to start: it waits, or its slot passes without one.
@@ -427,7 +428,12 @@ impl Prober {
         }
     }
 
-    fn publish(&mut self, probe: ProbeKey, outcome: Result<Finished, RunError>) {
+    fn publish(
+        &mut self,
+        probe: ProbeKey,
+        outcome: Result<Finished, RunError>,
+        run_id: Option<&RunId>,
+    ) {
         let PlannedProbe {
             deployment,
             workload,
@@ -459,7 +465,7 @@ impl Prober {
                 if let RunError::NoModel(error) = &why {
                     self.judge(&deployment, Condition::after_failed_attempt(error), None);
                 }
-                error!(deployment = %deployment.name, workload = %workload.name, error = %why, "no run");
+                error!(deployment = %deployment.name, workload = %workload.name, run_id = run_id.map(tracing::field::display), error = %why, "no run");
                 self.board.update(probe.0, |status| {
                     status.in_progress = false;
                     status.did_not_run(why.to_string(), now());

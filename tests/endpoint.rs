@@ -108,6 +108,9 @@ async fn tls_and_a_password_let_in_whom_they_should() {
         ("/config", None, 401),
         ("/nowhere", None, 401),
         ("/api/v1/deployments", None, 401),
+        ("/api/v1/run-logs", None, 401),
+        ("/probe?target=a", None, 401),
+        ("/probe", Some(("prometheus", "right")), 400),
         ("/-/healthy", None, 200),
         ("/-/ready", None, 200),
     ] {

@@ -51,6 +51,11 @@ impl Notes {
         self.id
     }
 
+    /// The same as text.
+    pub fn run_id(&self) -> &RunId {
+        &self.heading.id
+    }
+
     /// Why it was started.
     pub fn cause(&self) -> Cause {
         self.heading.cause
