@@ -162,7 +162,7 @@ pub async fn measure(
     match stop.run_until_cancelled(look).await {
         None => return Err(RunError::Cut),
         Some(Some(hold)) => return Err(RunError::Held(hold)),
-        Some(None) => notes.add("looked at the server: nothing holds the run back"),
+        Some(None) => notes.add("nothing that the server says holds the run back"),
     }
     // Nothing of a run waits for those who may know something of where it runs.
     let surveying = AbortOnDropHandle::new(tokio::spawn(survey(

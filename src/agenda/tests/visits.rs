@@ -1,5 +1,9 @@
 //! Visitors: who lets whom go first.
 
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
 use super::*;
 
 fn name(text: &str) -> DeploymentName {
@@ -109,4 +113,75 @@ fn visitors_outlast_a_change_of_the_plan() {
     day.agenda.finished(burst, None, at("12:00:02"));
     assert_eq!(day.poll("12:00:02"), "admit 1");
     day.agenda.left(second, None, at("12:00:03"));
+}
+
+/// What happens next: so many seconds pass, and then someone comes to a lane, or who came first of those that are
+/// still there leaves, or the run of a probe ends.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Comes(usize),
+    Leaves(usize),
+    Ends(usize),
+}
+
+fn any_step() -> impl Strategy<Value = (i64, Step)> {
+    let step = prop_oneof![
+        (0_usize..3).prop_map(Step::Comes),
+        (0_usize..4).prop_map(Step::Leaves),
+        (0_usize..2).prop_map(Step::Ends),
+    ];
+    (0_i64..40, step)
+}
+
+proptest! {
+    #[test]
+    fn a_lane_holds_one_at_a_time_and_nobody_waits_for_one_that_is_free(
+        steps in prop::collection::vec(any_step(), 1..200),
+    ) {
+        const LANES: [&str; 3] = ["gpu0", "gpu1", "gpu2"];
+        let entries = vec![
+            probe("a/burst", LANES[0], "* * * * *"),
+            probe("b/canary", LANES[1], "* * * * *"),
+        ];
+        let mut now = at("12:00:00");
+        let mut agenda = Agenda::new(entries, 1, Budget::default(), now);
+        // Who is there, in the order of coming, with the lane; and who of them was let in.
+        let mut there: Vec<(VisitKey, usize)> = Vec::new();
+        let mut inside: BTreeSet<VisitKey> = BTreeSet::new();
+        for (seconds, step) in steps {
+            now += jiff::SignedDuration::from_secs(seconds);
+            match step {
+                Step::Comes(lane) => {
+                    let key = agenda.visit(name(&format!("v{lane}")), Lane::new(LANES[lane]));
+                    there.push((key, lane));
+                }
+                Step::Leaves(place) if place < there.len() => {
+                    let (key, _) = there.remove(place);
+                    inside.remove(&key);
+                    agenda.left(key, None, now);
+                }
+                Step::Ends(probe) => agenda.finished(ProbeKey(probe), None, now),
+                Step::Leaves(_) => {}
+            }
+            for event in agenda.poll(now) {
+                if let Event::Admitted { visit } = event {
+                    prop_assert!(there.iter().any(|(key, _)| *key == visit), "it had left");
+                    prop_assert!(inside.insert(visit), "it was let in twice");
+                }
+            }
+            for (lane, _) in LANES.iter().enumerate() {
+                let runs = lane < 2 && agenda.is_running(ProbeKey(lane));
+                let visits = there.iter().filter(|(key, of)| *of == lane && inside.contains(key));
+                let taken = usize::from(runs) + visits.count();
+                prop_assert!(taken <= 1, "{taken} in {lane}");
+                let mut of_lane = there.iter().filter(|(_, of)| *of == lane);
+                let waits = of_lane.clone().any(|(key, _)| !inside.contains(key));
+                prop_assert!(!waits || taken == 1, "someone waits for a free lane");
+                // Of the same lane whoever came first is let in first.
+                let first = of_lane.next();
+                let any_in = there.iter().any(|(key, of)| *of == lane && inside.contains(key));
+                prop_assert!(!any_in || first.is_some_and(|(key, _)| inside.contains(key)));
+            }
+        }
+    }
 }
