@@ -13,9 +13,11 @@ use crate::target::Targets;
 use crate::workload::Workload;
 
 pub use self::contents::Contents;
+pub use self::discovered::{DeploymentSource, Found, Remark};
 pub use self::finding::{Finding, Mistakes, Severity};
 pub use self::global::{Buckets, Global};
 pub use self::probes::Probe;
+pub use self::target_files::TargetFiles;
 pub use self::web::WebConfig;
 
 use self::deployments::{Definitions, ReadDeployment, read_deployments};
@@ -26,12 +28,14 @@ use self::named::Named;
 use self::notes::Notes;
 use self::section::Section;
 use self::source::Source;
+use self::sources::read_sources;
 
 mod addresses;
 mod auths;
 mod budgets;
 mod contents;
 mod deployments;
+mod discovered;
 mod document;
 mod environment;
 mod extra_body;
@@ -45,11 +49,15 @@ mod named;
 mod notes;
 mod probe_targets;
 mod probes;
+mod relabelling;
 mod routes;
 mod secrets;
 mod section;
 mod source;
+mod sources;
+mod target_files;
 pub mod targets;
+mod template;
 mod tolerances;
 mod validity;
 mod values;
@@ -57,7 +65,14 @@ mod web;
 mod web_tls;
 mod workloads;
 
-const FIELDS: &[&str] = &["global", "auths", "workloads", "probe", "deployments"];
+const FIELDS: &[&str] = &[
+    "global",
+    "auths",
+    "workloads",
+    "probe",
+    "deployments",
+    "deployments_from",
+];
 
 /// A configuration without mistakes.
 #[derive(Clone, Debug)]
@@ -66,8 +81,11 @@ pub struct Config {
     pub global: Global,
     /// Every defined workload, probed or not, in the order of the file.
     pub workloads: Vec<Arc<Workload>>,
-    /// Whom to probe, in the order of the file; at least one, each with at least one probe.
+    /// Whom to probe, in the order of the file, each with at least one probe. There is at least one, or a list that may
+    /// tell of some.
     pub deployments: Vec<ProbedDeployment>,
+    /// Which lists tell whom else to probe, in the order of the file.
+    pub sources: Vec<DeploymentSource>,
     /// What `/probe` may use beside them.
     pub targets: Targets,
     /// What can be used and is unlikely to be meant, in the order of the file.
@@ -102,7 +120,13 @@ impl Config {
             .map_err(|(place, fault)| Mistakes::only(&source, place, fault))?;
         let notes = Notes::new(&source);
         let directory = path.parent().unwrap_or(Path::new(""));
-        let (global, workloads, targets, deployments) = read(&notes, &root, directory);
+        let Read {
+            global,
+            workloads,
+            targets,
+            deployments,
+            sources,
+        } = read(&notes, &root, directory);
         notes.read(path, &source.text);
         let contents = notes.contents();
         let findings = notes.into_findings();
@@ -117,6 +141,7 @@ impl Config {
             workloads,
             deployments,
             targets,
+            sources,
             warnings: findings,
             text: source.masked(),
             contents,
@@ -124,19 +149,25 @@ impl Config {
     }
 }
 
-/// The configuration as far as it can be read; complete if `notes` has no mistake in the end.
-fn read(
-    notes: &Notes<'_>,
-    root: &Node,
-    directory: &Path,
-) -> (Global, Vec<Arc<Workload>>, Targets, Vec<ProbedDeployment>) {
+/// The configuration as far as it can be read.
+#[derive(Default)]
+struct Read {
+    global: Global,
+    workloads: Vec<Arc<Workload>>,
+    targets: Targets,
+    deployments: Vec<ProbedDeployment>,
+    sources: Vec<DeploymentSource>,
+}
+
+/// Reads it; it is complete if `notes` has no mistake in the end.
+fn read(notes: &Notes<'_>, root: &Node, directory: &Path) -> Read {
     let root = Field::root(notes, root);
     if root.is_empty() {
         notes.add_whole(
             "the configuration is empty",
             "begin with `workloads:` and `deployments:`; `config/minimal.yaml` is the least that works",
         );
-        return Default::default();
+        return Read::default();
     }
     let section = Section::of(&root, FIELDS);
     let ReadGlobal {
@@ -167,12 +198,19 @@ fn read(
         defaults: &defaults,
         directory,
     };
-    let deployments = section
-        .require(
+    let lists = section.get("deployments_from");
+    let written = match lists {
+        Some(_) => section.get("deployments"),
+        None => section.require(
             "deployments",
             "[{ name: …, base_url: …, probes: [{ workload: reference, every: 15m }] }]",
-        )
-        .map(|field| read_deployments(&field, &definitions))
+        ),
+    };
+    let deployments = written
+        .map(|field| read_deployments(&field, &definitions, lists.is_some()))
+        .unwrap_or_default();
+    let sources = lists
+        .map(|field| read_sources(&field, &definitions))
         .unwrap_or_default();
     feasibility::warn_if_overcommitted(&deployments, &global);
     feasibility::warn_if_over_budget(&deployments, &budget);
@@ -181,11 +219,16 @@ fn read(
         .map(ProbedDeployment::from)
         .collect();
     let workloads: Vec<_> = workloads.into_values().collect();
-    let targets = Targets {
-        workloads: workloads.clone(),
-        allowed: allowed.unwrap_or_default(),
-    };
-    (global, workloads, targets, deployments)
+    Read {
+        global,
+        targets: Targets {
+            workloads: workloads.clone(),
+            allowed: allowed.unwrap_or_default(),
+        },
+        workloads,
+        deployments,
+        sources,
+    }
 }
 
 impl From<ReadDeployment<'_>> for ProbedDeployment {
@@ -220,6 +263,10 @@ mod tests {
             budgets::FIELDS,
             tolerances::FIELDS,
             deployments::FIELDS,
+            sources::FIELDS,
+            sources::FILE_FIELDS,
+            sources::HTTP_FIELDS,
+            relabelling::FIELDS,
             environment::FIELDS,
             environment::METRICS_FIELDS,
             probe_targets::FIELDS,

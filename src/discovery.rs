@@ -5,6 +5,7 @@
 
 pub mod pattern;
 pub mod relabel;
+pub mod source;
 
 use std::collections::BTreeMap;
 

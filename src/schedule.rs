@@ -96,6 +96,15 @@ impl Schedule {
         }
     }
 
+    /// The same schedule for the probe with another identity.
+    #[must_use]
+    pub fn of(self, identity: &str) -> Self {
+        Self {
+            identity: identity.to_owned(),
+            ..self
+        }
+    }
+
     /// Reads a cron pattern: minute, hour, day of month, month and day of week, optionally with a field of
     /// seconds in front, with names, lists, ranges, steps, `L`, `W`, `#` and nicknames such as `@daily`.
     ///

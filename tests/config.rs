@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use vllm_prober::budget::Budget;
 use vllm_prober::config::{Config, Mistakes, Severity};
 use vllm_prober::deployment::MetricsSource;
+use vllm_prober::discovery::source::Source;
 use vllm_prober::endpoint::{
     ClientCertificate, HeaderSource, IpFamily, IpPreference, Login, Proxy, Route, Scheme,
     SecretSource, Tls,
@@ -173,7 +174,11 @@ fn what_is_no_file_of_text_is_told_plainly() {
 
 #[test]
 fn the_shipped_examples_can_be_used_without_a_warning() {
-    for file in ["config/prober.yaml", "config/minimal.yaml"] {
+    for file in [
+        "config/prober.yaml",
+        "config/minimal.yaml",
+        "config/discovery.yaml",
+    ] {
         let config = Config::load(Path::new(file)).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         assert!(config.warnings.is_empty(), "{file}: {}", config.warnings[0]);
     }
@@ -284,6 +289,53 @@ fn the_documented_example_comes_to_what_it_says() {
         intervals,
         [Duration::from_secs(900), Duration::from_secs(30)]
     );
+}
+
+#[test]
+fn lists_of_deployments_come_to_what_is_written_and_else_to_prometheus_defaults() {
+    let directory = Path::new("tests/testdata/config");
+    let config = Config::load(&directory.join("good_deployments_from.yaml")).unwrap();
+    assert_eq!(config.deployments.len(), 1);
+    let names: Vec<_> = config.sources.iter().map(|list| &list.name).collect();
+    let inventory = "https://inventory/targets";
+    assert_eq!(
+        names,
+        [
+            "targets.yml, lists/*.json",
+            inventory,
+            "https://inventory/targets #2"
+        ]
+    );
+    let [
+        Source::Files(files),
+        Source::Http(first),
+        Source::Http(second),
+    ] = [0, 1, 2].map(|at| &config.sources[at].source)
+    else {
+        panic!("{:?}", config.sources);
+    };
+    assert_eq!(files.refresh_interval, Duration::from_secs(60));
+    assert_eq!(files.patterns[1].directory, directory.join("lists"));
+    assert_eq!(first.url.query(), Some("site=a"));
+    assert!(first.auth.is_secret() && first.route.tls.ca_file.is_some());
+    assert!(!second.auth.is_secret() && second.route == Route::default());
+    let intervals = [first, second].map(|http| http.refresh_interval.as_secs());
+    assert_eq!(intervals, [30, 60]);
+
+    let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let target = |address: &str| [label("__address__", address), label("zone", "b")].into();
+    let targets = [target("gpu-0:8000"), target("written:1")].into();
+    let mut taken = [config.deployments[0].deployment.name.clone()].into();
+    let found = config.sources[0].find(&targets, &mut taken);
+    assert_eq!(found.refused.len(), 1, "{:?}", found.refused);
+    let deployment = &found.deployments[0].deployment;
+    assert_eq!(deployment.name.as_str(), "gpu-0");
+    assert_eq!(deployment.lane.as_str(), "shared");
+    assert_eq!(deployment.labels["zone"], "b");
+    assert_eq!(deployment.budget.duty_cycle, Some(0.5));
+    assert_eq!(deployment.endpoint.base_url(), "http://gpu-0:8000");
+    assert!(deployment.endpoint.auth.is_secret());
+    assert!(deployment.endpoint.route.tls.ca_file.is_some());
 }
 
 #[test]

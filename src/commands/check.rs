@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::config::finding::counted;
-use crate::config::{Config, WebConfig};
+use crate::config::{Config, TargetFiles, WebConfig};
+use crate::discovery::source::Source;
 
 /// The flags of `check`.
 #[derive(Args, Clone, Debug)]
@@ -61,7 +62,14 @@ fn check(args: &CheckArgs) -> bool {
             for warning in &config.warnings {
                 eprintln!("{warning}");
             }
-            println!("{}: {}", args.config_file.display(), summary(&config));
+            let Some(targets) = check_lists(&config) else {
+                return false;
+            };
+            println!(
+                "{}: {}",
+                args.config_file.display(),
+                summary(&config, targets)
+            );
             true
         }
         Err(mistakes) => {
@@ -71,13 +79,48 @@ fn check(args: &CheckArgs) -> bool {
     }
 }
 
-fn summary(config: &Config) -> String {
+/// Reads the lists that are files, and prints what is wrong with them. The number of targets in them if nothing is;
+/// a list that a server has is read by the daemon only.
+fn check_lists(config: &Config) -> Option<usize> {
+    let written = config.deployments.iter();
+    let mut taken = written
+        .map(|probed| probed.deployment.name.clone())
+        .collect();
+    let (mut targets, mut good) = (0, true);
+    for list in &config.sources {
+        let Source::Files(source) = &list.source else {
+            continue;
+        };
+        let files = TargetFiles::read(&source.patterns, &TargetFiles::default());
+        for mistakes in files.mistakes() {
+            eprintln!("{mistakes}");
+            good = false;
+        }
+        let found = list.find(&files.targets(), &mut taken);
+        for warning in found.warnings {
+            eprintln!("warning: {warning}");
+        }
+        for refused in &found.refused {
+            eprintln!("error: in {}: {refused}", list.name);
+        }
+        good &= found.refused.is_empty();
+        targets += found.deployments.len();
+    }
+    good.then_some(targets)
+}
+
+/// What there is; `targets` are those of lists.
+fn summary(config: &Config, targets: usize) -> String {
     let probes = config.deployments.iter().map(|probed| probed.probes.len());
     let mut parts = vec![
         counted(config.deployments.len(), "deployment"),
         counted(config.workloads.len(), "workload"),
         counted(probes.sum(), "probe"),
     ];
+    if !config.sources.is_empty() {
+        parts.push(counted(config.sources.len(), "list"));
+        parts.push(counted(targets, "listed target"));
+    }
     if !config.warnings.is_empty() {
         parts.push(counted(config.warnings.len(), "warning"));
     }
@@ -128,7 +171,7 @@ mod tests {
     fn the_summary_counts_what_is_there() {
         let config = Config::load("config/prober.yaml".as_ref()).unwrap();
         assert_eq!(
-            summary(&config),
+            summary(&config, 0),
             "good, with 3 deployments, 2 workloads, 6 probes"
         );
     }

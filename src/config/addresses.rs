@@ -2,7 +2,7 @@
 
 use url::{Host, Url};
 
-use super::source::Fault;
+use super::source::{Fault, names_a_secret};
 use crate::deployment::MetricsSource;
 
 /// The root of a server: `http` or `https`, a host, and at most a path.
@@ -41,6 +41,32 @@ pub(super) fn metrics_url(text: &str) -> Result<MetricsSource, Fault> {
 /// The address of a Prometheus page, with its path as written.
 pub(super) fn page_url(text: &str) -> Result<Url, Fault> {
     http_url(text, "http://gpu-host:9400/metrics")
+}
+
+/// Where a list of targets is fetched: an address that may have a query, but none with a secret in it.
+pub(super) fn list_url(text: &str) -> Result<Url, Fault> {
+    let (bare, query) = match text.split_once('?') {
+        Some((bare, query)) => (bare, Some(query)),
+        None => (text, None),
+    };
+    let mut url = http_url(bare, "https://inventory/vllm-targets")?;
+    if query.is_some_and(|query| query.contains('#')) {
+        return Err(Fault::new(
+            "the URL has a fragment",
+            "end it before the `#`",
+        ));
+    }
+    url.set_query(query);
+    let secret = url.query_pairs().find(|(name, _)| names_a_secret(name));
+    match &secret {
+        Some((name, _)) => Err(Fault::new(
+            format!(
+                "`{name}` has no place in the URL: a secret is never written into the configuration"
+            ),
+            "let the server be told by a header, and name the entry of `auths` that has it with `auth`",
+        )),
+        None => Ok(url.clone()),
+    }
 }
 
 /// Where access tokens are fetched.
@@ -170,6 +196,29 @@ mod tests {
                 .message
                 .contains("pw")
         );
+    }
+
+    #[test]
+    fn the_url_of_a_list_may_have_a_query_that_is_no_secret() {
+        for text in [
+            "https://inventory/targets",
+            "http://inventory:8000/sd/?site=a&role=vllm",
+        ] {
+            assert_eq!(
+                list_url(text).map(|url| url.to_string()),
+                Ok(text.to_owned())
+            );
+        }
+        for text in [
+            "inventory:8000",
+            "http://me:pw@inventory/",
+            "http://inventory/?token=hunter2",
+            "http://inventory/?site=a&api_key=hunter2",
+            "http://inventory/?site=a#top",
+        ] {
+            let fault = list_url(text).unwrap_err();
+            assert!(!fault.message.contains("hunter2"), "{text}");
+        }
     }
 
     #[test]

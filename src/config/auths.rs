@@ -122,7 +122,7 @@ fn read_client_credentials(field: &Field<'_>, directory: &Path) -> Option<Client
             "use `https://`, or make sure that nobody else is on this network",
         );
     }
-    let route = read_route(&section, &field, &token_url, directory);
+    let route = read_route(&section, Some((&field, &token_url)), directory);
     Some(ClientCredentials {
         client_id: client_id?,
         client_secret: client_secret?,

@@ -7,13 +7,16 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::source::{BYTE_ORDER_MARK, CONFIGURATION_BYTES};
 
+/// What tells other contents.
+pub(super) type Digest = [u8; 32];
+
 /// Files, with a digest of what was in each; none for one that could not be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Contents(BTreeMap<PathBuf, Option<[u8; 32]>>);
+pub struct Contents(BTreeMap<PathBuf, Option<Digest>>);
 
 impl Contents {
     /// Notes that `text` was read from `file`.
@@ -38,7 +41,7 @@ fn bytes(file: &Path) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn digest(contents: impl AsRef<[u8]>) -> [u8; 32] {
+pub(super) fn digest(contents: impl AsRef<[u8]>) -> Digest {
     let contents = contents.as_ref();
     let mark = BYTE_ORDER_MARK.as_bytes();
     Sha256::digest(contents.strip_prefix(mark).unwrap_or(contents)).into()

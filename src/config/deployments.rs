@@ -6,21 +6,18 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::budgets::{ReadBudget, read_budget};
-use super::environment::read_environment;
+use super::addresses;
+use super::budgets::ReadBudget;
 use super::field::Field;
 use super::global::Defaults;
-use super::guards::{read_guards, warn_if_blind};
 use super::named::Named;
-use super::probes::{ReadProbe, read_probes};
-use super::routes::{certificates, read_route};
+use super::probes::ReadProbe;
 use super::section::Section;
-use super::tolerances::read_tolerances;
-use super::workloads::read_timeouts;
-use super::{addresses, values};
-use crate::deployment::{Deployment, Endpoint, Lane, MetricsSource};
+use super::source::Fault;
+use super::template::{read_own_probes, read_template};
+use super::values;
+use crate::deployment::Deployment;
 use crate::endpoint::{Auth, Scheme};
-use crate::guard::Guards;
 use crate::workload::Workload;
 
 pub(super) const FIELDS: &[&str] = &[
@@ -63,13 +60,15 @@ pub(super) struct ReadDeployment<'a> {
     pub(super) budget: ReadBudget<'a>,
 }
 
+/// Reads the section. It may be empty if `there_are_others`, from elsewhere.
 pub(super) fn read_deployments<'a>(
     field: &Field<'a>,
     definitions: &Definitions<'_>,
+    there_are_others: bool,
 ) -> Vec<ReadDeployment<'a>> {
     let mut lines = BTreeMap::new();
     let items = field.items();
-    if items.is_empty() {
+    if items.is_empty() && !there_are_others {
         field.mistake(
             "there is no deployment to probe",
             "add one: `- { name: …, base_url: …, probes: [{ workload: …, every: 15m }] }`",
@@ -88,85 +87,22 @@ fn read_deployment<'a>(
 ) -> Option<ReadDeployment<'a>> {
     let section = Section::of(field, FIELDS);
     let name = read_name(&section, lines);
-    let endpoint = read_endpoint(&section, definitions);
-    let text = |name| section.get(name)?.parsed(values::name);
-    let model = text("model");
-    let family = text("family");
-    let precision = text("precision").map(|precision| precision.to_lowercase());
-    let lane = text("lane");
-    let environment = section
-        .get("environment")
-        .map(|field| read_environment(&field, definitions.directory));
-    let labels = section.get("labels").map(|field| read_labels(&field));
-    let metrics = section
-        .get("metrics_url")
-        .and_then(|field| field.parsed(addresses::metrics_url))
-        .unwrap_or_default();
-    let guards = read_own_guards(&section, &metrics, definitions.defaults.guards);
-    let budget = section
-        .get("budget")
-        .map(|field| read_budget(&field))
-        .unwrap_or_default();
-    let defaults = &definitions.defaults.tolerances;
-    let tolerances = section.get("tolerance").map_or_else(
-        || defaults.clone(),
-        |field| read_tolerances(&field, defaults),
-    );
-    let probes = section
-        .require("probes", "[{ workload: reference, every: 15m }]")
-        .map(|field| {
-            if field.is_empty() {
-                field.mistake(
-                    "a deployment without probes is never measured",
-                    "add one, such as `- { workload: reference, every: 15m }`",
-                );
-            }
-            let identity = name.as_deref().unwrap_or_default();
-            read_probes(
-                &field,
-                identity,
-                definitions.workloads,
-                definitions.defaults,
-            )
-        });
-    let timeouts = section.get("timeouts").map(|field| read_timeouts(&field));
-    let mut probes = probes?;
-    if let Some(timeouts) = timeouts {
-        // They move no figure, so it stays the same workload.
-        for ReadProbe { probe, .. } in &mut probes {
-            let workload = Arc::make_mut(&mut probe.workload);
-            workload.limits = timeouts.over(workload.limits);
-        }
+    let address = section
+        .require("base_url", "http://gpu-host:8000")
+        .and_then(|field| Some((field.parsed(addresses::base_url)?, field)));
+    let to = address.as_ref().map(|(url, field)| (field, url));
+    let (template, budget) = read_template(&section, to, definitions);
+    let identity = name.as_deref().unwrap_or_default();
+    let probes = read_own_probes(&section, identity, definitions);
+    let (url, place) = address?;
+    if let Some(fault) = plaintext(&url, &template.auth) {
+        place.warning(fault.message, fault.mend);
     }
-    let name = name?;
     Some(ReadDeployment {
-        deployment: Deployment {
-            lane: Lane::new(lane.unwrap_or_else(|| name.clone())),
-            model,
-            family,
-            precision,
-            environment: environment.unwrap_or_default(),
-            labels: labels.unwrap_or_default(),
-            metrics,
-            guards,
-            budget: budget.budget(),
-            tolerances,
-            ..Deployment::new(&name, endpoint?)
-        },
-        probes,
+        deployment: template.deployment(&name?, url),
+        probes: probes?,
         budget,
     })
-}
-
-fn read_own_guards(section: &Section<'_>, metrics: &MetricsSource, defaults: Guards) -> Guards {
-    let Some(field) = section.get("guards") else {
-        return defaults;
-    };
-    let guards = read_guards(&field, defaults);
-    if *metrics == MetricsSource::Off {
-        warn_if_blind(&field, &guards);
-    }
-    guards
 }
 
 fn read_name(section: &Section<'_>, lines: &mut BTreeMap<String, usize>) -> Option<String> {
@@ -182,63 +118,18 @@ fn read_name(section: &Section<'_>, lines: &mut BTreeMap<String, usize>) -> Opti
     Some(name)
 }
 
-fn read_endpoint(section: &Section<'_>, definitions: &Definitions<'_>) -> Option<Endpoint> {
-    let field = section.require("base_url", "http://gpu-host:8000");
-    let url = field.and_then(|field| Some((field.parsed(addresses::base_url)?, field)));
-    let auth = section
-        .get("auth")
-        .and_then(|field| definitions.auths.resolve(&field, "auth").cloned());
-    let ca_file = section.get("ca_file");
-    let (url, field) = url?;
-    let mut endpoint = Endpoint::new(url.clone());
-    endpoint.route = read_route(section, &field, &url, definitions.directory);
-    if let Some(ca_file) = ca_file {
-        warn_if_not_encrypted(&field, &url);
-        if endpoint.route.tls.ca_file.is_some() {
-            ca_file.mistake(
-                "`ca_file` is given here and in `tls_config`",
-                "keep the one in `tls_config`",
-            );
-        }
-        endpoint.route.tls.ca_file =
-            ca_file.parsed(|path| certificates(&definitions.directory.join(path)));
-    }
-    endpoint.auth = auth.unwrap_or_default();
-    warn_of_plaintext(&field, &url, &endpoint.auth);
-    Some(endpoint)
-}
-
-fn warn_of_plaintext(field: &Field<'_>, url: &Url, auth: &Auth) {
+/// What is wrong with sending what `auth` holds to `url`: others may read it on the way.
+pub(super) fn plaintext(url: &Url, auth: &Auth) -> Option<Fault> {
     if url.scheme() == "https" || addresses::is_loopback(url) || !auth.is_secret() {
-        return;
+        return None;
     }
     let what = match &auth.scheme {
         Some(Scheme::Bearer(_) | Scheme::ClientCredentials(_)) => "the bearer token",
         Some(Scheme::Basic(_)) => "the password",
         None => "a secret header",
     };
-    field.warning(
+    Some(Fault::new(
         format!("{what} crosses the network unencrypted"),
         "use `https://`, or make sure that nobody else is on this network",
-    );
-}
-
-fn warn_if_not_encrypted(field: &Field<'_>, url: &Url) {
-    if url.scheme() != "https" {
-        field.warning(
-            "`ca_file` has no effect: this URL is not encrypted",
-            "use `https://`, or delete `ca_file`",
-        );
-    }
-}
-
-fn read_labels(field: &Field<'_>) -> BTreeMap<String, String> {
-    let entries = field.entries().into_iter();
-    let labels = entries.filter_map(|(key, field)| {
-        if let Err(fault) = values::label_name(key.name) {
-            key.fault(fault);
-        }
-        Some((key.name.to_owned(), field.parsed(values::name)?))
-    });
-    labels.collect()
+    ))
 }

@@ -12,7 +12,7 @@ use crate::environment::EnvironmentField;
 
 /// What may be declared, and may be taken from elsewhere. Precision is a field of the deployment itself, and what
 /// the server alone can know is not declared.
-const DECLARED: &[EnvironmentField] = &[
+pub(super) const DECLARED: &[EnvironmentField] = &[
     EnvironmentField::Quantization,
     EnvironmentField::ModelRevision,
     EnvironmentField::VllmVersion,

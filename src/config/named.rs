@@ -45,6 +45,12 @@ impl<T> Named<T> {
         found?.1.as_ref()
     }
 
+    /// The definitions that had no mistakes, by their names.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&str, &T)> {
+        let all = self.0.iter();
+        all.filter_map(|(name, value)| Some((name.as_str(), value.as_ref()?)))
+    }
+
     /// The definitions that had no mistakes.
     pub(super) fn into_values(self) -> impl Iterator<Item = T> {
         self.0.into_iter().filter_map(|(_, value)| value)

@@ -27,11 +27,10 @@ pub(super) const TLS_FIELDS: &[&str] = &[
 /// The most bytes of a file of certificates: several times the system's own bundle.
 const CERTIFICATE_BYTES: u64 = 4 << 20;
 
-/// The way to `url`, which stands in `place`, as the fields of `section` describe it.
+/// The way that the fields of `section` describe; `to` is where it leads and where that stands, if it is known.
 pub(super) fn read_route(
     section: &Section<'_>,
-    place: &Field<'_>,
-    url: &Url,
+    to: Option<(&Field<'_>, &Url)>,
     directory: &Path,
 ) -> Route {
     let written = section.get("tls_config");
@@ -39,7 +38,10 @@ pub(super) fn read_route(
         .as_ref()
         .map(|field| read_tls(field, directory))
         .unwrap_or_default();
-    if written.is_some() && url.scheme() != "https" {
+    if let Some((place, url)) = to
+        && written.is_some()
+        && url.scheme() != "https"
+    {
         place.warning(
             "`tls_config` has no effect: this URL is not encrypted",
             "use `https://`, or delete `tls_config`",
@@ -55,10 +57,16 @@ pub(super) fn read_route(
             "delete `server_name`, or use a `socks5://` proxy, which is told an address",
         );
     }
+    let ip = read_ip_preference(section);
+    if let (Some((place, url)), Some(ip)) = (to, &ip)
+        && let Err(fault) = allows(ip, url)
+    {
+        place.fault(fault);
+    }
     Route {
         tls,
         proxy,
-        ip: read_ip_preference(section, place, url),
+        ip,
         reach: Reach::Anywhere,
     }
 }
@@ -183,7 +191,7 @@ fn read_proxy(section: &Section<'_>, directory: &Path) -> Option<Proxy> {
     Some(Proxy { url, login })
 }
 
-fn read_ip_preference(section: &Section<'_>, place: &Field<'_>, url: &Url) -> Option<IpPreference> {
+fn read_ip_preference(section: &Section<'_>) -> Option<IpPreference> {
     let fallback = section.get("ip_protocol_fallback");
     let Some(field) = section.get("preferred_ip_protocol") else {
         if let Some(field) = fallback {
@@ -200,19 +208,24 @@ fn read_ip_preference(section: &Section<'_>, place: &Field<'_>, url: &Url) -> Op
         .collect();
     let family = field.choice(&families)?;
     let fallback = fallback.is_none_or(|field| field.flag().unwrap_or(true));
+    Some(IpPreference { family, fallback })
+}
+
+/// Whether the address in `url`, if it is one, may be used.
+pub(super) fn allows(ip: &IpPreference, url: &Url) -> Result<(), Fault> {
     let of_url = match url.host() {
         Some(Host::Ipv4(_)) => Some(IpFamily::V4),
         Some(Host::Ipv6(_)) => Some(IpFamily::V6),
         _ => None,
     };
-    if !fallback && of_url.is_some_and(|of_url| of_url != family) {
-        place.mistake(
-            format!(
-                "this address is none of {}, and `ip_protocol_fallback: false` allows no other",
-                family.label()
-            ),
-            "write a name or an address of that protocol, or allow the other one",
-        );
+    if ip.fallback || of_url.is_none_or(|of_url| of_url == ip.family) {
+        return Ok(());
     }
-    Some(IpPreference { family, fallback })
+    Err(Fault::new(
+        format!(
+            "this address is none of {}, and `ip_protocol_fallback: false` allows no other",
+            ip.family.label()
+        ),
+        "write a name or an address of that protocol, or allow the other one",
+    ))
 }

@@ -21,13 +21,18 @@ const FIELDS: &[&str] = &["targets", "labels"];
 pub fn target_groups(path: &Path) -> Result<Vec<TargetGroup>, Mistakes> {
     let source =
         Source::read(path).map_err(|fault| Mistakes::only(&Source::unread(path), None, fault))?;
+    groups_of(path, &source)
+}
+
+/// Reads what was in the file at `path`.
+pub(super) fn groups_of(path: &Path, source: &Source) -> Result<Vec<TargetGroup>, Mistakes> {
     let is_json = path
         .extension()
         .is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     if is_json {
-        of_json(&source)
+        of_json(source)
     } else {
-        of_yaml(&source)
+        of_yaml(source)
     }
 }
 
