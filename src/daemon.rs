@@ -1,6 +1,8 @@
 //! The long-running process: a prober and a server over one board, started together and ended in order.
 
+mod discovery;
 mod reload;
+mod sources;
 
 use std::io;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use self::discovery::{Discovery, planned};
 use self::reload::Felt;
 pub use self::reload::{Load, Loaded, Reload};
 use crate::board::{Board, DeploymentStatus, LastRun, Outcome};

@@ -7,6 +7,7 @@
 //! | `/metrics` | Prometheus exposition, gzipped when asked |
 //! | `/config` | the running configuration, secrets masked |
 //! | `/-/healthy` | 200 while the process serves |
+//! | `/discovery` | the deployments as targets, for Prometheus' `http_sd` |
 //! | `/api/v1/…` | the deployments in JSON, and what can be said of their verdicts |
 //! | `/probe` | a light run at scrape time, of a target by name or address |
 //! | `/-/reload` | POST: read the configuration anew |
@@ -18,6 +19,7 @@ mod api;
 mod client_certificates;
 mod connections;
 mod crowd;
+mod discovery;
 mod front;
 pub mod metrics;
 mod pages;
@@ -57,6 +59,7 @@ pub use self::probe::ProbeSettings;
 pub use self::tls::{TlsSettings, ciphers, curves, is_of_tls13};
 pub use self::web::{RateLimit, Web};
 use crate::board::Board;
+use crate::discovery::source::SourceStatus;
 use crate::history::Health;
 use crate::lifecycle::{Lifecycle, Probing, Reloader};
 use crate::vitals::Vitals;
@@ -134,6 +137,11 @@ impl Served {
         self.exposition.reload_failed();
     }
 
+    /// Shows how the sources of deployments fare.
+    pub fn show_sources(&self, sources: Vec<SourceStatus>) {
+        self.exposition.show_sources(sources);
+    }
+
     /// Whether the schedule runs, for `/-/ready`.
     pub fn mark_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Relaxed);
@@ -173,6 +181,7 @@ pub fn router(served: Arc<Served>) -> Router {
         .route("/metrics", get(exposition))
         .route("/config", get(configuration))
         .route("/probe", get(probe::probe))
+        .route("/discovery", get(discovery::targets))
         .route("/-/healthy", get(|| async { "vllm-prober is healthy.\n" }))
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload))

@@ -89,9 +89,13 @@ pub(super) fn http(
 
 /// The address of `path` below the server's root, by the name that TLS is to ask for.
 pub(super) fn address(endpoint: &Endpoint, path: &str) -> Url {
-    let mut url = endpoint.url(path);
-    if let Some(name) = &endpoint.route.tls.server_name
-        && endpoint.is_https()
+    known_by(endpoint.url(path), &endpoint.route)
+}
+
+/// `url` by the name that TLS is to ask for on this way.
+pub(super) fn known_by(mut url: Url, route: &Route) -> Url {
+    if let Some(name) = &route.tls.server_name
+        && url.scheme() == "https"
         && let Some(port) = url.port_or_known_default()
     {
         // Neither can fail on an `https` URL with a name that the configuration has looked at.

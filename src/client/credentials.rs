@@ -40,9 +40,19 @@ impl Credentials {
         tokens: &Tokens,
         longest: Duration,
     ) -> Result<Self, ClientError> {
-        let mut read = Self::of_route(&endpoint.route)?;
+        Self::of(&endpoint.auth, &endpoint.route, tokens, longest).await
+    }
+
+    /// The same for any server that `auth` lets us in at and `route` leads to.
+    pub(super) async fn of(
+        auth: &Auth,
+        route: &Route,
+        tokens: &Tokens,
+        longest: Duration,
+    ) -> Result<Self, ClientError> {
+        let mut read = Self::of_route(route)?;
         let mut secrets = Vec::new();
-        let Auth { scheme, headers } = &endpoint.auth;
+        let Auth { scheme, headers } = auth;
         match scheme {
             None => {}
             Some(Scheme::Bearer(source)) => {

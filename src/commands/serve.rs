@@ -14,9 +14,9 @@ use super::logging::LogArgs;
 use super::signal;
 use super::web::WebArgs;
 use crate::config::{Config, Global};
-use crate::daemon::{Daemon, Loaded, Reload};
+use crate::daemon::{Daemon, Discovery, Loaded, Reload, planned};
 use crate::history::History;
-use crate::prober::{Plan, PlannedProbe};
+use crate::prober::Plan;
 use crate::server::Front;
 use crate::supervisor::Supervisor;
 use crate::totals::{Buckets, HistogramBounds};
@@ -101,15 +101,19 @@ async fn serve(
     let history = History::open(&args.storage_path).await.map_err(storage)?;
     let Loaded {
         plan,
+        sources,
         text,
         retention,
         contents,
     } = loaded(config);
+    let watch = Some(args.watch_interval).filter(|interval| !interval.is_zero());
+    let (discovery, plan) = Discovery::start(plan, sources, watch).await;
     let file = args.config_file.clone();
     let reload = Reload {
         load: Arc::new(move || load(&file).map(loaded)),
         contents,
-        watch: Some(args.watch_interval).filter(|interval| !interval.is_zero()),
+        watch,
+        discovery,
     };
     let supervisor =
         Supervisor::from_environment().map_err(|error| format!("NOTIFY_SOCKET: {error}"))?;
@@ -144,6 +148,7 @@ fn load(file: &Path) -> Result<Config, String> {
 
 fn loaded(config: Config) -> Loaded {
     Loaded {
+        sources: config.sources.clone(),
         text: config.text.clone(),
         retention: config.global.retention,
         contents: config.contents.clone(),
@@ -159,16 +164,8 @@ fn plan(config: Config) -> Plan {
         targets,
         ..
     } = config;
-    let probes = deployments.into_iter().flat_map(|probed| {
-        let deployment = probed.deployment;
-        probed.probes.into_iter().map(move |probe| PlannedProbe {
-            deployment: Arc::clone(&deployment),
-            workload: probe.workload,
-            schedule: probe.schedule,
-        })
-    });
     Plan {
-        probes: probes.collect(),
+        probes: deployments.into_iter().flat_map(planned).collect(),
         max_concurrent_runs: global.max_concurrent_runs.get(),
         budget: global.budget,
         stale_after: global.stale_after,

@@ -11,11 +11,12 @@ use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::config::Contents;
+use super::discovery::Discovery;
+use crate::config::{Contents, DeploymentSource};
 use crate::history::{Recorder, Retention};
 use crate::lifecycle::ReloadRequests;
 use crate::prober::{NextPlan, Plan};
@@ -25,8 +26,10 @@ use crate::supervisor::Supervisor;
 /// A configuration that was read, and what it asks for.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What there is to do.
+    /// What there is to do by what stands in it.
     pub plan: Plan,
+    /// The lists that tell of more.
+    pub sources: Vec<DeploymentSource>,
     /// The text that `/config` shows.
     pub text: String,
     /// How long the history keeps what is in it.
@@ -39,7 +42,6 @@ pub struct Loaded {
 pub type Load = Arc<dyn Fn() -> Result<Loaded, String> + Send + Sync>;
 
 /// How the configuration is read anew.
-#[derive(Clone)]
 pub struct Reload {
     /// Reads it.
     pub load: Load,
@@ -47,6 +49,8 @@ pub struct Reload {
     pub contents: Contents,
     /// How often they are looked at; never if absent.
     pub watch: Option<Duration>,
+    /// Whom to probe by it.
+    pub discovery: Discovery,
 }
 
 /// Where another configuration is felt.
@@ -63,10 +67,12 @@ impl std::fmt::Debug for Reload {
             load: _,
             contents,
             watch,
+            discovery,
         } = self;
         f.debug_struct("Reload")
             .field("contents", contents)
             .field("watch", watch)
+            .field("discovery", discovery)
             .finish_non_exhaustive()
     }
 }
@@ -89,12 +95,33 @@ impl Reload {
         // A system that has no such signal, or no more handlers, still has the other two ways.
         let mut hangup = signal(SignalKind::hangup()).ok();
         let mut seen = self.contents.clone();
+        let mut looks = self.watch.map(|pause| {
+            let mut looks = interval_at(Instant::now() + pause, pause);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            looks
+        });
+        felt.served.show_sources(self.discovery.statuses());
         while !stop.is_cancelled() {
             let cause = tokio::select! {
                 () = stop.cancelled() => return,
                 () = hung_up(&mut hangup) => Cause::Signal,
                 Some(answer) = requests.recv() => Cause::Request(answer),
-                () = changed(self.watch, &seen) => Cause::Files,
+                () = next_look(&mut looks) => {
+                    if read_again(seen.clone()).await == seen {
+                        continue;
+                    }
+                    Cause::Files
+                }
+                () = self.discovery.read() => {
+                    let plan = self.discovery.look();
+                    if let Some(plan) = plan
+                        && adopt(&felt, plan).await.is_err()
+                    {
+                        return;
+                    }
+                    felt.served.show_sources(self.discovery.statuses());
+                    continue;
+                }
             };
             seen = read_again(seen).await;
             let done = self.once(&felt).await;
@@ -124,16 +151,15 @@ impl Reload {
         let loaded = spawn_blocking(move || load()).await;
         let Loaded {
             plan,
+            sources,
             text,
             retention,
             contents,
         } = loaded.map_err(|error| error.to_string())??;
         felt.supervisor.reloading();
-        let (adopted, done) = oneshot::channel();
-        let sent = felt.plans.send(NextPlan { plan, adopted }).await;
-        let stopping = || "the prober is stopping".to_owned();
-        sent.map_err(|_| stopping())?;
-        done.await.map_err(|_| stopping())?;
+        let plan = self.discovery.follow(plan, sources).await;
+        adopt(felt, plan).await?;
+        felt.served.show_sources(self.discovery.statuses());
         if let Some(recorder) = &felt.recorder {
             recorder.retain(retention);
         }
@@ -146,6 +172,15 @@ impl Reload {
         felt.supervisor.ready();
         Ok(())
     }
+}
+
+/// Lets the prober go over to `plan`, and waits until it has.
+async fn adopt(felt: &Felt<'_>, plan: Plan) -> Result<(), String> {
+    let stopping = || "the prober is stopping".to_owned();
+    let (adopted, done) = oneshot::channel();
+    let sent = felt.plans.send(NextPlan { plan, adopted }).await;
+    sent.map_err(|_| stopping())?;
+    done.await.map_err(|_| stopping())
 }
 
 impl Cause {
@@ -165,16 +200,11 @@ async fn hung_up(signal: &mut Option<Signal>) {
     }
 }
 
-/// Returns once the files hold something else than what was `seen`.
-async fn changed(watch: Option<Duration>, seen: &Contents) {
-    let Some(pause) = watch else {
-        return std::future::pending().await;
-    };
-    loop {
-        sleep(pause).await;
-        if read_again(seen.clone()).await != *seen {
-            return;
-        }
+/// Returns when the files are to be looked at again.
+async fn next_look(looks: &mut Option<Interval>) {
+    match looks {
+        Some(looks) => _ = looks.tick().await,
+        None => std::future::pending().await,
     }
 }
 

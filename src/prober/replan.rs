@@ -3,6 +3,7 @@
 //! A probe is the same if deployment, workload and the workload's id are. It keeps its schedule, counters, results,
 //! verdicts and its run. One that is gone vanishes from the board at once; its run ends by itself or is cut.
 
+use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
@@ -13,16 +14,13 @@ use super::{Bench, Prober, Ticket, now};
 use crate::agenda::{Agenda, ProbeKey};
 use crate::board::{DeploymentStatus, ProbeStatus, Snapshot};
 use crate::budget::Budget;
+use crate::history::Series;
 
 impl Prober {
     /// Goes over to another plan.
     pub(super) fn replan(&mut self, next: NextPlan) {
         let NextPlan { plan, adopted } = next;
-        let predecessors: Vec<Option<usize>> = plan
-            .probes
-            .iter()
-            .map(|probe| self.predecessor(probe))
-            .collect();
+        let predecessors = self.predecessors(&plan);
         self.replan_agenda(&plan, &predecessors);
         self.replan_board(&plan, &predecessors);
         self.replan_benches(&plan, &predecessors);
@@ -43,13 +41,12 @@ impl Prober {
         let _ = adopted.send(());
     }
 
-    /// The same probe in the plan so far.
-    fn predecessor(&self, probe: &PlannedProbe) -> Option<usize> {
-        let series = probe.series();
-        self.plan
-            .probes
-            .iter()
-            .position(|planned| planned.series() == series)
+    /// The same probes in the plan so far.
+    fn predecessors(&self, plan: &Plan) -> Vec<Option<usize>> {
+        let before = self.plan.probes.iter().map(PlannedProbe::series);
+        let places: BTreeMap<Series, usize> = before.zip(0..).collect();
+        let series = plan.probes.iter().map(PlannedProbe::series);
+        series.map(|series| places.get(&series).copied()).collect()
     }
 
     fn replan_agenda(&mut self, plan: &Plan, predecessors: &[Option<usize>]) {

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod deployments;
+mod discovery;
 mod family;
 mod history;
 mod probe;
@@ -22,10 +23,12 @@ use self::catalogue::{
     COUNTERS, FINISH_REASON, GAUGES, HISTOGRAMS, REASON_COUNTERS, RUN_INVALID, Reading, SUMMARIES,
     unix,
 };
+use self::discovery::{Sources, SourcesCollector};
 use self::family::{Family, Labels};
 pub(super) use self::probe::text as of_probe;
 use self::vitals::VitalsCollector;
 use crate::board::{Board, Snapshot};
+use crate::discovery::source::SourceStatus;
 use crate::history::Health;
 use crate::measurement::FinishReason;
 use crate::statistics::InvalidReason;
@@ -41,6 +44,7 @@ pub struct Exposition {
     scrape_duration: Gauge,
     reload_successful: Gauge,
     reloaded_at: Gauge,
+    sources: Arc<Sources>,
 }
 
 impl Exposition {
@@ -99,11 +103,16 @@ impl Exposition {
         registry
             .register(Box::new(VitalsCollector::new(vitals)))
             .expect("every name is registered once");
+        let sources = Arc::<Sources>::default();
+        registry
+            .register(Box::new(SourcesCollector::new(Arc::clone(&sources))))
+            .expect("every name is registered once");
         Self {
             registry,
             scrape_duration,
             reload_successful,
             reloaded_at,
+            sources,
         }
     }
 
@@ -116,6 +125,11 @@ impl Exposition {
     /// Shows that the configuration could not be read anew.
     pub fn reload_failed(&self) {
         self.reload_successful.set(0.0);
+    }
+
+    /// Shows how the sources of deployments fare.
+    pub fn show_sources(&self, sources: Vec<SourceStatus>) {
+        self.sources.store(Arc::new(sources));
     }
 
     /// Adds the metrics of the history. To be said once.
@@ -146,9 +160,10 @@ pub fn names() -> BTreeSet<String> {
     }));
     let exposition = Exposition::new(Arc::clone(&board), Arc::default(), Timestamp::UNIX_EPOCH);
     let shown = exposition.registry.gather();
-    let collectors: [Box<dyn Collector>; 3] = [
+    let collectors: [Box<dyn Collector>; 4] = [
         Box::new(BoardCollector::new(board)),
         Box::new(VitalsCollector::new(Arc::default())),
+        Box::new(SourcesCollector::new(Arc::default())),
         Box::new(history::HistoryCollector::new(Arc::default())),
     ];
     let possible = collectors.iter().flat_map(|collector| collector.desc());
@@ -550,7 +565,16 @@ mod tests {
             at(0),
         );
         shown.show_history(Arc::default());
+        shown.show_sources(vec![SourceStatus {
+            source: "targets/*.yml".to_owned(),
+            failing: false,
+            last_success: Some(at(0)),
+            targets: 3,
+            refused: 1,
+        }]);
         let text = String::from_utf8(shown.text()).unwrap();
+        let series = "vllm_probe_discovery_refused_targets{source=\"targets/*.yml\"} 1\n";
+        assert!(text.contains(series), "{text}");
         for operation in Operation::ALL {
             let label = operation.label();
             let series = format!("vllm_probe_history_errors_total{{operation=\"{label}\"}} 0\n");

@@ -1,0 +1,137 @@
+//! Puts together whom to probe: the deployments that stand in the configuration, and those that its sources tell of.
+//!
+//! The sources are looked at whenever one of them has been read. Only another list of targets makes another plan,
+//! which the prober takes over as it does that of a reload: as a difference.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::sources::{Reading, Sources};
+use crate::config::{DeploymentSource, ProbedDeployment, Remark};
+use crate::discovery::source::SourceStatus;
+use crate::prober::{Plan, PlannedProbe};
+
+/// Whom to probe by a configuration and its sources.
+#[derive(Debug)]
+pub struct Discovery {
+    /// The plan of what stands in the configuration.
+    written: Plan,
+    lists: Vec<DeploymentSource>,
+    sources: Sources,
+    /// What the latest plan was made of.
+    readings: Vec<Reading>,
+    statuses: Vec<SourceStatus>,
+    /// What was said of targets already.
+    told: BTreeSet<(String, Remark)>,
+}
+
+impl Discovery {
+    /// Follows `lists` besides what is `written`, and gives the plan of both; files are looked at as often as `watch`
+    /// says. A source that takes too long at first does not hold this up: its deployments come later.
+    pub async fn start(
+        written: Plan,
+        lists: Vec<DeploymentSource>,
+        watch: Option<Duration>,
+    ) -> (Self, Plan) {
+        let mut discovery = Self {
+            written: written.clone(),
+            lists: Vec::new(),
+            sources: Sources::none(watch),
+            readings: Vec::new(),
+            statuses: Vec::new(),
+            told: BTreeSet::new(),
+        };
+        let plan = discovery.follow(written, lists).await;
+        (discovery, plan)
+    }
+
+    /// Goes over to another configuration, for which every list is read anew.
+    pub(super) async fn follow(&mut self, written: Plan, lists: Vec<DeploymentSource>) -> Plan {
+        self.sources.follow(&lists).await;
+        (self.written, self.lists) = (written, lists);
+        self.readings = self.sources.readings();
+        self.plan()
+    }
+
+    /// Returns once some source has been read again.
+    pub(super) async fn read(&self) {
+        self.sources.read().await;
+    }
+
+    /// Takes in what the sources say now; a plan, if that makes another one.
+    pub(super) fn look(&mut self) -> Option<Plan> {
+        let readings = self.sources.readings();
+        let is_same = readings.iter().zip(&self.readings);
+        let is_same = is_same.map(|(now, before)| Arc::ptr_eq(&now.targets, &before.targets));
+        let changed = is_same.clone().any(|is_same| !is_same);
+        self.readings = readings;
+        if changed {
+            return Some(self.plan());
+        }
+        for (status, reading) in self.statuses.iter_mut().zip(&self.readings) {
+            status.failing = reading.is_failing();
+            status.last_success = reading.last_success;
+        }
+        None
+    }
+
+    /// How each source fares.
+    pub(super) fn statuses(&self) -> Vec<SourceStatus> {
+        self.statuses.clone()
+    }
+
+    fn plan(&mut self) -> Plan {
+        let mut plan = self.written.clone();
+        let names = plan.probes.iter();
+        let mut taken = names.map(|probe| probe.deployment.name.clone()).collect();
+        let mut remarks = BTreeSet::new();
+        self.statuses.clear();
+        for (list, reading) in self.lists.iter().zip(&self.readings) {
+            let found = list.find(&reading.targets, &mut taken);
+            self.statuses.push(SourceStatus {
+                source: list.name.clone(),
+                failing: reading.is_failing(),
+                last_success: reading.last_success,
+                targets: found.deployments.len() + found.refused.len(),
+                refused: found.refused.len(),
+            });
+            let named = |remark: Remark| (list.name.clone(), remark);
+            for remark in found.refused.into_iter().map(named) {
+                if !self.told.contains(&remark) {
+                    let (source, Remark { message, mend, .. }) = &remark;
+                    warn!(
+                        source,
+                        target = remark.1.target(),
+                        mend,
+                        "a target cannot be probed: {message}"
+                    );
+                }
+                remarks.insert(remark);
+            }
+            for remark in found.warnings.into_iter().map(named) {
+                if !self.told.contains(&remark) {
+                    let (source, Remark { message, mend, .. }) = &remark;
+                    warn!(source, target = remark.1.target(), mend, "{message}");
+                }
+                remarks.insert(remark);
+            }
+            plan.probes
+                .extend(found.deployments.into_iter().flat_map(planned));
+        }
+        self.told = remarks;
+        plan
+    }
+}
+
+/// The probes of a deployment as a plan has them.
+pub fn planned(probed: ProbedDeployment) -> impl Iterator<Item = PlannedProbe> {
+    let deployment = probed.deployment;
+    probed.probes.into_iter().map(move |probe| PlannedProbe {
+        deployment: Arc::clone(&deployment),
+        workload: probe.workload,
+        schedule: probe.schedule,
+    })
+}
