@@ -97,9 +97,10 @@ impl Sources {
             self.start(named, before.unwrap_or_default())
         });
         let mut followed: Vec<Followed> = followed.collect();
-        let first = followed
-            .iter_mut()
-            .map(|one| one.reading.wait_for(|reading| reading.done));
+        let first = followed.iter_mut().map(async |one| {
+            // What it comes with is let go at once: while it is held, the source cannot say anything more.
+            drop(one.reading.wait_for(|reading| reading.done).await);
+        });
         // Those who are late are taken in when they come.
         let _ = timeout(FIRST_READING, join_all(first)).await;
         self.followed = followed;
