@@ -9,11 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::deployment::Deployment;
+use crate::discovery::source::Source;
 use crate::target::Targets;
 use crate::workload::Workload;
 
 pub use self::contents::Contents;
-pub use self::discovered::{DeploymentSource, Found, Remark};
+pub use self::discovered::{DeploymentSource, Found, MOST_TARGETS, Remark};
 pub use self::finding::{Finding, Mistakes, Severity};
 pub use self::global::{Buckets, Global};
 pub use self::probes::Probe;
@@ -27,7 +28,6 @@ use self::global::{ReadGlobal, read_global};
 use self::named::Named;
 use self::notes::Notes;
 use self::section::Section;
-use self::source::Source;
 use self::sources::read_sources;
 
 mod addresses;
@@ -114,8 +114,8 @@ impl Config {
     ///
     /// Returns every mistake in the file, each with its place and its mend, together with the warnings.
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
-        let source = Source::read(path)
-            .map_err(|fault| Mistakes::only(&Source::unread(path), None, fault))?;
+        let source = source::Source::read(path)
+            .map_err(|fault| Mistakes::only(&source::Source::unread(path), None, fault))?;
         let root = document::parse(&source.text)
             .map_err(|(place, fault)| Mistakes::only(&source, place, fault))?;
         let notes = Notes::new(&source);
@@ -146,6 +146,36 @@ impl Config {
             text: source.masked(),
             contents,
         })
+    }
+}
+
+/// A list in files, as the files are now.
+#[derive(Debug)]
+pub struct Listed<'a> {
+    /// Which list.
+    pub list: &'a DeploymentSource,
+    /// What is in its files, and what is wrong with them.
+    pub files: TargetFiles,
+    /// What its targets come to.
+    pub found: Found,
+}
+
+impl Config {
+    /// Reads the lists that are in files, for those who cannot ask servers for theirs or wait for them to change.
+    pub fn listed_in_files(&self) -> Vec<Listed<'_>> {
+        let written = self.deployments.iter();
+        let mut taken = written
+            .map(|probed| probed.deployment.name.clone())
+            .collect();
+        let listed = self.sources.iter().filter_map(|list| {
+            let Source::Files(source) = &list.source else {
+                return None;
+            };
+            let files = TargetFiles::read(&source.patterns, &TargetFiles::default());
+            let found = list.find(&files.targets(), &mut taken);
+            Some(Listed { list, files, found })
+        });
+        listed.collect()
     }
 }
 

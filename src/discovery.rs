@@ -25,6 +25,17 @@ pub struct TargetGroup {
 }
 
 impl TargetGroup {
+    /// About how many bytes the labels of all its targets take: each target has those of the group, so that a small
+    /// group can be a large list.
+    pub fn size(&self) -> usize {
+        let own = self.labels.iter();
+        let own: usize = own.map(|(name, value)| name.len() + value.len()).sum();
+        let targets = self.targets.iter();
+        targets
+            .map(|target| target.len() + own)
+            .fold(0, usize::saturating_add)
+    }
+
     /// The labels of each target: those of the group, then `more` that the source tells of itself, such as
     /// `__meta_filepath`, then its address.
     pub fn labels(&self, more: &[(&str, &str)]) -> impl Iterator<Item = Labels> {
@@ -65,5 +76,7 @@ mod tests {
             ])
         };
         assert_eq!(found, [expected("gpu-0:8000"), expected("gpu-1:8000")]);
+        // Two addresses of ten characters, and twice the labels, with what is then left out.
+        assert_eq!(group.size(), 2 * (10 + 5 + 5 + 11 + 5));
     }
 }

@@ -278,6 +278,21 @@ async fn a_list_of_a_server_is_followed_and_its_failures_change_nothing() {
         say(list(&["a", "b"]));
         daemon.line("can be read again", PATIENCE);
     }
+    // A server that gives back what it was sent, where it would become a label.
+    let told = json!([{"targets": [at], "labels": {"name": "a", "team": format!("of {SECRET}")}}]);
+    say(("200 OK", "application/json", told.to_string()));
+    let text = until(&base_url, |text| text.contains("team=")).await;
+    assert!(text.contains("team=\"of <secret>\""), "{text}");
+    for path in [
+        "/metrics",
+        "/config",
+        "/discovery",
+        "/",
+        "/api/v1/deployments",
+    ] {
+        let (status, shown) = http::get(&format!("{base_url}{path}")).await.unwrap();
+        assert!(status == 200 && !shown.contains(SECRET), "{path}: {shown}");
+    }
     say(list(&["c", "a"]));
     let after = until(&base_url, |text| runs(text, "c") >= Some(1.0)).await;
     assert!(runs(&after, "a") > runs(&before, "a") && runs(&after, "b").is_none());

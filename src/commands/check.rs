@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::config::finding::counted;
-use crate::config::{Config, TargetFiles, WebConfig};
-use crate::discovery::source::Source;
+use crate::config::{Config, Listed, MOST_TARGETS, WebConfig};
 
 /// The flags of `check`.
 #[derive(Args, Clone, Debug)]
@@ -82,28 +81,25 @@ fn check(args: &CheckArgs) -> bool {
 /// Reads the lists that are files, and prints what is wrong with them. The number of targets in them if nothing is;
 /// a list that a server has is read by the daemon only.
 fn check_lists(config: &Config) -> Option<usize> {
-    let written = config.deployments.iter();
-    let mut taken = written
-        .map(|probed| probed.deployment.name.clone())
-        .collect();
     let (mut targets, mut good) = (0, true);
-    for list in &config.sources {
-        let Source::Files(source) = &list.source else {
-            continue;
-        };
-        let files = TargetFiles::read(&source.patterns, &TargetFiles::default());
+    for Listed { list, files, found } in config.listed_in_files() {
         for mistakes in files.mistakes() {
             eprintln!("{mistakes}");
             good = false;
         }
-        let found = list.find(&files.targets(), &mut taken);
         for warning in found.warnings {
             eprintln!("warning: {warning}");
         }
         for refused in &found.refused {
             eprintln!("error: in {}: {refused}", list.name);
         }
-        good &= found.refused.is_empty();
+        if found.beyond > 0 {
+            eprintln!(
+                "error: {} has {} targets more than the {MOST_TARGETS} that are probed",
+                list.name, found.beyond
+            );
+        }
+        good &= found.refused.is_empty() && found.beyond == 0;
         targets += found.deployments.len();
     }
     good.then_some(targets)

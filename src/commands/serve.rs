@@ -107,7 +107,10 @@ async fn serve(
         contents,
     } = loaded(config);
     let watch = Some(args.watch_interval).filter(|interval| !interval.is_zero());
-    let (discovery, plan) = Discovery::start(plan, sources, watch).await;
+    let (discovery, plan) = tokio::select! {
+        started = Discovery::start(plan, sources, watch) => started,
+        () = stop.cancelled() => return Ok(()),
+    };
     let file = args.config_file.clone();
     let reload = Reload {
         load: Arc::new(move || load(&file).map(loaded)),

@@ -22,6 +22,9 @@ use crate::discovery::source::Source;
 use crate::discovery::{ADDRESS, Labels};
 use crate::endpoint::Auth;
 
+/// The most targets of one list that are probed: several times what one prober can do, and no matter for its memory.
+pub const MOST_TARGETS: usize = 10_000;
+
 /// Labels that have a meaning for a deployment itself.
 const FIELDS: [&str; 6] = ["name", "model", "family", "precision", "lane", "auth"];
 
@@ -46,6 +49,8 @@ pub struct Found {
     pub deployments: Vec<ProbedDeployment>,
     /// What cannot be probed.
     pub refused: Vec<Remark>,
+    /// How many more there are than one list may have; nothing is said of each.
+    pub beyond: usize,
     /// What can be probed and is unlikely to be meant so.
     pub warnings: Vec<Remark>,
 }
@@ -73,7 +78,9 @@ impl DeploymentSource {
             labels.retain(|name, _| !name.starts_with("__meta_"));
             labels
         });
-        for labels in kept.collect::<BTreeSet<_>>() {
+        let kept: BTreeSet<Labels> = kept.collect();
+        found.beyond = kept.len().saturating_sub(MOST_TARGETS);
+        for labels in kept.into_iter().take(MOST_TARGETS) {
             let probed = self.deployment(&labels).and_then(|probed| {
                 let name = &probed.deployment.name;
                 if taken.insert(name.clone()) {

@@ -14,6 +14,9 @@ use crate::discovery::{Labels, TargetGroup};
 
 const FIELDS: &[&str] = &["targets", "labels"];
 
+/// The most bytes of labels that the targets of a list may have: a hundred thousand targets of several hundred.
+const LABEL_BYTES: usize = 64 << 20;
+
 /// Reads the file at `path`: JSON if its name ends in `.json`, else YAML.
 ///
 /// # Errors
@@ -29,11 +32,12 @@ pub(super) fn groups_of(path: &Path, source: &Source) -> Result<Vec<TargetGroup>
     let is_json = path
         .extension()
         .is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-    if is_json {
-        of_json(source)
+    let groups = if is_json {
+        of_json(source)?
     } else {
-        of_yaml(source)
-    }
+        of_yaml(source)?
+    };
+    of_some_size(source, groups)
 }
 
 /// Reads an answer of `http_sd`, which is JSON; `name` is what it is called in a mistake.
@@ -41,10 +45,27 @@ pub(super) fn groups_of(path: &Path, source: &Source) -> Result<Vec<TargetGroup>
 /// # Errors
 /// As [`target_groups`].
 pub fn target_groups_in_json(name: &str, text: &str) -> Result<Vec<TargetGroup>, Mistakes> {
-    of_json(&Source {
+    let source = Source {
         file: name.to_owned(),
         text: text.to_owned(),
-    })
+    };
+    of_some_size(&source, of_json(&source)?)
+}
+
+/// `groups`, unless their targets are more than can be held.
+fn of_some_size(source: &Source, groups: Vec<TargetGroup>) -> Result<Vec<TargetGroup>, Mistakes> {
+    let sizes = groups.iter().map(TargetGroup::size);
+    if sizes.fold(0, usize::saturating_add) <= LABEL_BYTES {
+        return Ok(groups);
+    }
+    let fault = Fault::new(
+        format!(
+            "the targets have more than {} MiB of labels",
+            LABEL_BYTES >> 20
+        ),
+        "write fewer targets and shorter labels: each target has all labels of its group",
+    );
+    Err(Mistakes::only(source, None, fault))
 }
 
 fn of_json(source: &Source) -> Result<Vec<TargetGroup>, Mistakes> {
@@ -183,6 +204,17 @@ mod tests {
             assert!(found.message().contains(words), "{mistakes}");
             assert!(!found.mend().is_empty());
         }
+        // A small text that is a large list.
+        let bomb = format!(
+            r#"[{{"targets": [{}"a"], "labels": {{"long": "{}"}}}}]"#,
+            r#""a","#.repeat(1000),
+            "x".repeat(100_000)
+        );
+        let large = read("t.json", &bomb).unwrap_err();
+        assert!(
+            large.to_string().contains("more than 64 MiB of labels"),
+            "{large}"
+        );
         let absent = target_groups(Path::new("/nowhere/targets.yml")).unwrap_err();
         assert!(absent.to_string().contains("/nowhere/targets.yml"));
     }

@@ -10,9 +10,12 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::sources::{Reading, Sources};
-use crate::config::{DeploymentSource, ProbedDeployment, Remark};
+use crate::config::{DeploymentSource, MOST_TARGETS, ProbedDeployment, Remark};
 use crate::discovery::source::SourceStatus;
 use crate::prober::{Plan, PlannedProbe};
+
+/// Targets of one list that are spoken of one by one: an inventory gone wrong must not flood the log.
+const MOST_TOLD: usize = 20;
 
 /// Whom to probe by a configuration and its sources.
 #[derive(Debug)]
@@ -91,38 +94,63 @@ impl Discovery {
         self.statuses.clear();
         for (list, reading) in self.lists.iter().zip(&self.readings) {
             let found = list.find(&reading.targets, &mut taken);
+            let refused = found.refused.len() + found.beyond;
             self.statuses.push(SourceStatus {
                 source: list.name.clone(),
                 failing: reading.is_failing(),
                 last_success: reading.last_success,
-                targets: found.deployments.len() + found.refused.len(),
-                refused: found.refused.len(),
+                targets: found.deployments.len() + refused,
+                refused,
             });
-            let named = |remark: Remark| (list.name.clone(), remark);
-            for remark in found.refused.into_iter().map(named) {
-                if !self.told.contains(&remark) {
-                    let (source, Remark { message, mend, .. }) = &remark;
-                    warn!(
-                        source,
-                        target = remark.1.target(),
-                        mend,
-                        "a target cannot be probed: {message}"
-                    );
-                }
-                remarks.insert(remark);
+            if found.beyond > 0 {
+                warn!(
+                    source = list.name,
+                    beyond = found.beyond,
+                    mend = "let several probers share the list, each a part of it by `hashmod`",
+                    "the list has more targets than the {MOST_TARGETS} that are probed"
+                );
             }
-            for remark in found.warnings.into_iter().map(named) {
-                if !self.told.contains(&remark) {
-                    let (source, Remark { message, mend, .. }) = &remark;
-                    warn!(source, target = remark.1.target(), mend, "{message}");
-                }
-                remarks.insert(remark);
-            }
+            let said = found.refused.into_iter().map(|remark| (true, remark));
+            let said = said.chain(found.warnings.into_iter().map(|remark| (false, remark)));
+            self.tell(&list.name, said.collect(), &mut remarks);
             plan.probes
                 .extend(found.deployments.into_iter().flat_map(planned));
         }
         self.told = remarks;
         plan
+    }
+
+    /// Logs what there is to say of targets and was not said before; `remarks` has all of it in the end.
+    fn tell(
+        &self,
+        source: &str,
+        said: Vec<(bool, Remark)>,
+        remarks: &mut BTreeSet<(String, Remark)>,
+    ) {
+        let mut news = 0;
+        for (refused, remark) in said {
+            let named = (source.to_owned(), remark);
+            if !self.told.contains(&named) {
+                news += 1;
+                let (_, Remark { message, mend, .. }) = &named;
+                let what = if refused {
+                    "a target cannot be probed: "
+                } else {
+                    ""
+                };
+                if news <= MOST_TOLD {
+                    warn!(source, target = named.1.target(), mend, "{what}{message}");
+                }
+            }
+            remarks.insert(named);
+        }
+        if news > MOST_TOLD {
+            let more = news - MOST_TOLD;
+            warn!(
+                source,
+                more, "there is as much to say of other targets; `check` tells all of it"
+            );
+        }
     }
 }
 

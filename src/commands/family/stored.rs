@@ -104,8 +104,10 @@ impl FamilyArgs {
             loaded.map_err(|mistakes| format!("{}\n{mistakes}", path.display()))
         });
         let config = config.transpose()?;
-        let deployments = config.iter().flat_map(|config| &config.deployments);
-        let deployments = deployments.map(|probed| &probed.deployment);
+        let listed: Vec<_> = config.iter().flat_map(Config::listed_in_files).collect();
+        let listed = listed.iter().flat_map(|listed| &listed.found.deployments);
+        let written = config.iter().flat_map(|config| &config.deployments);
+        let deployments = written.chain(listed).map(|probed| &probed.deployment);
         let precisions = deployments
             .clone()
             .filter_map(|one| Some((one.name.to_string(), one.precision.clone()?)))

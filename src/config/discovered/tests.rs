@@ -225,6 +225,15 @@ fn a_target_that_is_listed_twice_is_one_and_a_name_that_is_taken_stays_so() {
 }
 
 #[test]
+fn a_list_without_end_has_an_end() {
+    let targets: BTreeSet<Labels> = (0..MOST_TARGETS + 7)
+        .map(|n| labels(&[("__address__", &format!("gpu-{n}"))]))
+        .collect();
+    let found = source("").find(&targets, &mut BTreeSet::new());
+    assert_eq!((found.deployments.len(), found.beyond), (MOST_TARGETS, 7));
+}
+
+#[test]
 fn a_secret_that_crosses_the_network_is_told() {
     let found = find(
         &source(""),
