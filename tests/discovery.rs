@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
+use vllm_prober::client::{Tokens, fetch_list};
+use vllm_prober::discovery::source::HttpSource;
+use vllm_prober::endpoint::{Auth, Route};
 use vllm_prober::simulator::{Profile, Settings, Simulator};
 
 #[path = "common/http.rs"]
@@ -334,7 +337,7 @@ async fn servers_that_flood_or_say_nothing_harm_nobody() {
     let slow = Habits {
         gets: Arc::new(|_, wire| {
             wire.say("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n[")?;
-            wire.trickle(Duration::from_millis(50), &" ".repeat(100_000))
+            wire.trickle(Duration::from_millis(50), " ")
         }),
         ..Habits::default()
     };
@@ -378,6 +381,64 @@ async fn servers_that_flood_or_say_nothing_harm_nobody() {
     );
     assert!(daemon.terminate(PATIENCE).0.success());
     simulator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_given_up_in_time_and_asked_of_nobody_else() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let elsewhere = Scripted::start(|_, wire| wire.hang_up());
+    let redirect = format!(
+        "HTTP/1.1 302 Found\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n",
+        elsewhere.base_url()
+    );
+    let server = |gets: scripted::Script| {
+        let habits = Habits {
+            gets,
+            ..Habits::default()
+        };
+        Scripted::with(habits, Arc::new(|_, wire| wire.hang_up()))
+    };
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n";
+    for (server, words) in [
+        (
+            server(Arc::new(|_, wire| wire.silence())),
+            "no list within 0.3 s",
+        ),
+        (
+            server(Arc::new(move |_, wire| {
+                wire.say(head)?;
+                wire.trickle(Duration::from_millis(20), " ")
+            })),
+            "no list within 0.3 s",
+        ),
+        (
+            server(Arc::new(move |_, wire| wire.say(&redirect))),
+            "not followed",
+        ),
+        (
+            server(Arc::new(move |_, wire| {
+                wire.say([head.as_bytes(), b"[\xe9]"].concat())?;
+                wire.hang_up()
+            })),
+            "not UTF-8",
+        ),
+    ] {
+        let source = HttpSource {
+            url: server.base_url().parse().unwrap(),
+            refresh_interval: Duration::from_secs(1),
+            auth: Auth::default(),
+            route: Route::default(),
+        };
+        let (started, patience) = (Instant::now(), Duration::from_millis(300));
+        let told = match fetch_list(&source, &Tokens::default(), patience).await {
+            Ok(list) => list,
+            Err(error) => error.to_string(),
+        };
+        assert!(told.contains(words), "{told}");
+        assert!(started.elapsed() < PATIENCE);
+        assert!(server.all_closed_within(PATIENCE));
+    }
+    assert_eq!(elsewhere.accepted(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

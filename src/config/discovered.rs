@@ -25,6 +25,10 @@ use crate::endpoint::Auth;
 /// The most targets of one list that are probed: several times what one prober can do, and no matter for its memory.
 pub const MOST_TARGETS: usize = 10_000;
 
+/// What Prometheus takes for granted of a target before its rules.
+const SCHEME: (&str, &str) = ("__scheme__", "http");
+const METRICS_PATH: (&str, &str) = ("__metrics_path__", "/metrics");
+
 /// Labels that have a meaning for a deployment itself.
 const FIELDS: [&str; 6] = ["name", "model", "family", "precision", "lane", "auth"];
 
@@ -73,9 +77,12 @@ impl DeploymentSource {
         let mut found = Found::default();
         let kept = targets
             .iter()
-            .filter_map(|labels| relabel(labels.clone(), &self.rules));
+            .filter_map(|labels| relabel(as_prometheus_has(labels.clone()), &self.rules));
         let kept = kept.map(|mut labels| {
-            labels.retain(|name, _| !name.starts_with("__meta_"));
+            labels.retain(|name, value| {
+                let is_used = !name.starts_with("__meta_") && name != "__metrics_path__";
+                is_used && (name.as_str(), value.as_str()) != SCHEME
+            });
             labels
         });
         let kept: BTreeSet<Labels> = kept.collect();
@@ -114,7 +121,7 @@ impl DeploymentSource {
                 "keep the label `__address__` in `relabel_configs`",
             )
         })?;
-        let base_url = base_url(label("__scheme__").unwrap_or("http"), address)?;
+        let base_url = base_url(label(SCHEME.0).unwrap_or(SCHEME.1), address)?;
         if let Some(ip) = &self.template.route.ip {
             allows(ip, &base_url)?;
         }
@@ -182,6 +189,16 @@ impl DeploymentSource {
         });
         Ok(own.collect())
     }
+}
+
+/// The labels with those that rules written for Prometheus may count on.
+fn as_prometheus_has(mut labels: Labels) -> Labels {
+    for (name, value) in [SCHEME, METRICS_PATH] {
+        labels
+            .entry(name.to_owned())
+            .or_insert_with(|| value.to_owned());
+    }
+    labels
 }
 
 /// The root of the server at `address`, which is one with or without its port, or a URL.

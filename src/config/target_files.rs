@@ -57,6 +57,18 @@ impl TargetFiles {
         self.0.iter().flat_map(of_file).collect()
     }
 
+    /// Whether there are the same files with the same in them: then the targets are the same.
+    pub fn hold_the_same(&self, other: &Self) -> bool {
+        let digests = |files: &Self| {
+            let digests = files
+                .0
+                .iter()
+                .map(|(path, file)| (path.clone(), file.digest));
+            digests.collect::<Vec<_>>()
+        };
+        digests(self) == digests(other)
+    }
+
     /// The mistakes of each file that has any.
     pub fn mistakes(&self) -> impl Iterator<Item = &Mistakes> {
         self.0.values().filter_map(|file| file.mistakes.as_ref())

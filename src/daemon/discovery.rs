@@ -67,9 +67,8 @@ impl Discovery {
     /// Takes in what the sources say now; a plan, if that makes another one.
     pub(super) fn look(&mut self) -> Option<Plan> {
         let readings = self.sources.readings();
-        let is_same = readings.iter().zip(&self.readings);
-        let is_same = is_same.map(|(now, before)| Arc::ptr_eq(&now.targets, &before.targets));
-        let changed = is_same.clone().any(|is_same| !is_same);
+        let mut both = readings.iter().zip(&self.readings);
+        let changed = both.any(|(now, before)| !Arc::ptr_eq(&now.targets, &before.targets));
         self.readings = readings;
         if changed {
             return Some(self.plan());

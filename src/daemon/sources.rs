@@ -154,12 +154,13 @@ async fn read_again(source: &Source, before: &Reading, tokens: &Tokens) -> Readi
             let (patterns, known) = (files.patterns.clone(), Arc::clone(&before.files));
             let read = spawn_blocking(move || {
                 let files = TargetFiles::read(&patterns, &known);
-                (files.targets(), files)
+                let targets = (!files.hold_the_same(&known)).then(|| files.targets());
+                (targets, files)
             });
             match read.await {
                 Ok((targets, files)) => {
                     let failing = broken(&files);
-                    (Some(targets), Arc::new(files), failing)
+                    (targets, Arc::new(files), failing)
                 }
                 Err(error) => {
                     let failing = Failing {

@@ -225,6 +225,22 @@ fn a_target_that_is_listed_twice_is_one_and_a_name_that_is_taken_stays_so() {
 }
 
 #[test]
+fn rules_find_the_scheme_and_the_path_that_prometheus_sets() {
+    let source = source(
+        "
+    relabel_configs:
+      - { source_labels: [__scheme__, __address__], separator: '://', target_label: instance }
+      - { source_labels: [__metrics_path__], regex: /metrics, action: keep }",
+    );
+    let other = [("__address__", "gpu-1"), ("__metrics_path__", "/other")];
+    let found = find(&source, &[&[("__address__", "gpu-0")], &other]);
+    let [probed] = found.deployments.as_slice() else {
+        panic!("{found:?}");
+    };
+    assert_eq!(probed.deployment.name.as_str(), "http://gpu-0");
+}
+
+#[test]
 fn a_list_without_end_has_an_end() {
     let targets: BTreeSet<Labels> = (0..MOST_TARGETS + 7)
         .map(|n| labels(&[("__address__", &format!("gpu-{n}"))]))

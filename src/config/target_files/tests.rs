@@ -64,6 +64,7 @@ fn a_broken_file_keeps_its_targets_and_the_others_go_on() {
     );
     // It stays as it is while the file does.
     let third = TargetFiles::read(&patterns, &second);
+    assert!(third.hold_the_same(&second) && !second.hold_the_same(&first));
     assert_eq!(
         (addresses(&third), third.mistakes().count()),
         (addresses(&second), 1)
