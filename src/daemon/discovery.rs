@@ -7,10 +7,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::sources::{Reading, Sources};
-use crate::config::{DeploymentSource, MOST_TARGETS, ProbedDeployment, Remark};
+use crate::config::{DeploymentSource, Found, MOST_TARGETS, ProbedDeployment, Remark};
+use crate::deployment::DeploymentName;
 use crate::discovery::source::SourceStatus;
 use crate::prober::{Plan, PlannedProbe};
 
@@ -56,7 +58,7 @@ impl Discovery {
         self.sources.follow(&lists).await;
         (self.written, self.lists) = (written, lists);
         self.readings = self.sources.readings();
-        self.plan()
+        self.plan().await
     }
 
     /// Returns once some source has been read again.
@@ -65,13 +67,13 @@ impl Discovery {
     }
 
     /// Takes in what the sources say now; a plan, if that makes another one.
-    pub(super) fn look(&mut self) -> Option<Plan> {
+    pub(super) async fn look(&mut self) -> Option<Plan> {
         let readings = self.sources.readings();
         let mut both = readings.iter().zip(&self.readings);
         let changed = both.any(|(now, before)| !Arc::ptr_eq(&now.targets, &before.targets));
         self.readings = readings;
         if changed {
-            return Some(self.plan());
+            return Some(self.plan().await);
         }
         for (status, reading) in self.statuses.iter_mut().zip(&self.readings) {
             status.failing = reading.is_failing();
@@ -85,14 +87,15 @@ impl Discovery {
         self.statuses.clone()
     }
 
-    fn plan(&mut self) -> Plan {
+    async fn plan(&mut self) -> Plan {
         let mut plan = self.written.clone();
         let names = plan.probes.iter();
-        let mut taken = names.map(|probe| probe.deployment.name.clone()).collect();
+        let taken = names.map(|probe| probe.deployment.name.clone()).collect();
         let mut remarks = BTreeSet::new();
         self.statuses.clear();
-        for (list, reading) in self.lists.iter().zip(&self.readings) {
-            let found = list.find(&reading.targets, &mut taken);
+        let all_found = self.find(taken).await;
+        let lists = self.lists.iter().zip(&self.readings);
+        for ((list, reading), found) in lists.zip(all_found) {
             let refused = found.refused.len() + found.beyond;
             self.statuses.push(SourceStatus {
                 source: list.name.clone(),
@@ -117,6 +120,25 @@ impl Discovery {
         }
         self.told = remarks;
         plan
+    }
+
+    /// What the targets of each list come to. A long list takes a while, which is not to hold up the loops that
+    /// schedule and serve.
+    async fn find(&self, mut taken: BTreeSet<DeploymentName>) -> Vec<Found> {
+        let lists = self.lists.clone();
+        let targets = self.readings.iter();
+        let targets: Vec<_> = targets
+            .map(|reading| Arc::clone(&reading.targets))
+            .collect();
+        let finding = spawn_blocking(move || {
+            let both = lists.iter().zip(&targets);
+            both.map(|(list, targets)| list.find(targets, &mut taken))
+                .collect()
+        });
+        match finding.await {
+            Ok(found) => found,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     /// Logs what there is to say of targets and was not said before; `remarks` has all of it in the end.

@@ -113,7 +113,7 @@ impl Reload {
                     Cause::Files
                 }
                 () = self.discovery.read() => {
-                    let plan = self.discovery.look();
+                    let plan = self.discovery.look().await;
                     if let Some(plan) = plan
                         && adopt(&felt, plan).await.is_err()
                     {
