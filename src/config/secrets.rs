@@ -70,14 +70,20 @@ pub(super) fn guarded<'a>(
 
 /// A name and its password.
 pub(super) fn read_login(field: &Field<'_>, directory: &Path) -> Option<Login> {
-    let section = guarded(field, LOGIN_FIELDS)?;
-    let username = section.require("username", "prober").and_then(|field| {
-        if field.text()?.contains(':') {
-            // What stands behind the colon is likely to be the password.
-            field.hide();
-        }
-        field.parsed(username)
-    });
+    let section = Section::of(field, LOGIN_FIELDS);
+    section.unknown().for_each(Field::hide);
+    if let Some(field) = section.get("username")
+        && field.text()?.contains(':')
+    {
+        // What stands behind the colon is likely to be the password.
+        field.hide();
+    }
+    if section.unknown().next().is_some() {
+        return None;
+    }
+    let username = section
+        .require("username", "prober")
+        .and_then(|field| field.parsed(username));
     let password = PASSWORD.read(&section, directory);
     Some(Login {
         username: username?,
