@@ -711,7 +711,7 @@ async fn prometheus_probes_several_targets_by_relabelling() {
     let job = format!(
         "metrics_path: /probe
 params: {{ workload: [canary] }}
-static_configs: [{{ targets: [nvfp4, down] }}]
+http_sd_configs: [{{ url: '{base_url}/discovery', refresh_interval: 1s }}]
 relabel_configs:
   - {{ source_labels: [__address__], target_label: __param_target }}
   - {{ source_labels: [__param_target], target_label: instance }}
