@@ -23,6 +23,7 @@ use utoipa_axum::routes;
 
 use self::carried::{Json, Name, Path};
 pub(super) use self::problem::Problem;
+pub(super) use self::runs::{broken, stored_run};
 use super::Served;
 use crate::judges::Act;
 use crate::lifecycle::{InterventionRequest, ProbeRequest, Refusal};

@@ -15,6 +15,7 @@ mod fleet;
 mod frame;
 mod last_run;
 mod quantity;
+mod run;
 mod sparkline;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ use jiff::Timestamp;
 use self::fleet::Selection;
 pub use self::last_run::last_run_in_words;
 use super::Served;
+use super::api::{broken, stored_run};
 
 /// What a page may do: load this program's own style, script and picture, ask this program, and nothing else.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -59,6 +61,7 @@ pub(super) fn router() -> Router<Arc<Served>> {
     Router::new()
         .route("/", get(fleet))
         .route("/deployments/{name}", get(deployment))
+        .route("/runs/{id}", get(run))
         .route("/changes", get(changes))
         .route("/assets/{name}", get(assets::answer))
 }
@@ -89,6 +92,24 @@ async fn deployment(State(served): State<Arc<Served>>, Path(name): Path<String>)
         None => Page {
             status: StatusCode::NOT_FOUND,
             html: deployment::missing(&name, now),
+        },
+    }
+}
+
+async fn run(State(served): State<Arc<Served>>, Path(id): Path<String>) -> Page {
+    let now = now();
+    let found = stored_run(&served, &id).await.and_then(|stored| {
+        let run = stored.read().map_err(|error| broken(&error))?;
+        Ok((run, stored.ended_at))
+    });
+    match found {
+        Ok((run, ended_at)) => Page {
+            status: StatusCode::OK,
+            html: run::html(&run, ended_at, now),
+        },
+        Err(problem) => Page {
+            status: problem.status(),
+            html: run::missing(problem.detail(), now),
         },
     }
 }

@@ -18,6 +18,7 @@ use vllm_prober::measurement::{
     Arrivals, Completion, Connections, FailureReason, FinishReason, RequestError, RequestRecord,
     Run, RunId,
 };
+use vllm_prober::report::RunJson;
 use vllm_prober::statistics::{InvalidReason, Summary, summarize};
 use vllm_prober::verdict::Settlement;
 use vllm_prober::workload::Workload;
@@ -340,6 +341,81 @@ pub(crate) fn large(deployments: usize, now: Timestamp) -> Snapshot {
         many.probes.push(Arc::new(status));
     }
     many
+}
+
+/// A run as the history has it, with its requests.
+pub(crate) fn stored_run(name: &str, now: Timestamp) -> RunJson {
+    stored(name, Came::To(381.9), now)
+}
+
+/// One whose every request failed.
+pub(crate) fn stored_failed_run(name: &str, now: Timestamp) -> RunJson {
+    stored(name, Came::Failed, now)
+}
+
+fn stored(name: &str, came: Came, now: Timestamp) -> RunJson {
+    let deployment = deployment(name, "qwen3-32b", "fp8", "Qwen/Qwen3-32B-FP8");
+    let workload = Workload::reference("p");
+    let mut run = run(7, came, deployment.model.as_deref(), now);
+    let findings = [
+        (EnvironmentField::VllmVersion, "0.13.0"),
+        (EnvironmentField::Driver, "580.95.05"),
+    ];
+    run.environment =
+        Environment::of(findings.into_iter().filter_map(|(field, value)| {
+            Finding::new(field, value, EnvironmentSource::ServerInfo)
+        }));
+    let summary = summarize(&run, &workload);
+    let mut run = RunJson::new(&deployment, &workload, &run, &summary, true);
+    // What the reader of these pages is to see, and not this program's own version.
+    run.client.version = Some("0.1.0".to_owned());
+    run.server.ttft_seconds_mean = run.valid.then_some(0.281);
+    run.server.kv_cache_usage_peak = Some(0.31);
+    run
+}
+
+/// One whose every text is hostile.
+pub(crate) fn hostile_run(now: Timestamp) -> RunJson {
+    let hostile = HOSTILE.to_owned();
+    let mut run = stored(HOSTILE, Came::Failed, now);
+    run.model.clone_from(&hostile);
+    run.workload = Some(hostile.clone());
+    run.invalid_reasons.push(hostile.clone());
+    run.failures.insert(hostile.clone(), 3);
+    run.server.version = Some(hostile.clone());
+    run.server.unobservable = Some(hostile.clone());
+    run.client.version = Some(hostile.clone());
+    for field in run.environment.fields.values_mut() {
+        field.value.clone_from(&hostile);
+        field.source.clone_from(&hostile);
+    }
+    for record in run.request_records.iter_mut().flatten() {
+        record.failure_reason = Some(hostile.clone());
+        record.failure = Some(hostile.clone());
+    }
+    run
+}
+
+/// What a page says, a row in a line.
+pub(crate) fn text(page: &str) -> String {
+    let body = page.split("<main").nth(1).expect("a page");
+    let mut text = String::new();
+    let mut is_tag = true;
+    for character in body.replace("</tr>", "\n").replace("</li>", "\n").chars() {
+        match character {
+            '<' => {
+                is_tag = true;
+                text.push(' ');
+            }
+            '>' if is_tag => is_tag = false,
+            _ if !is_tag => text.push(character),
+            _ => {}
+        }
+    }
+    let lines = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn empty() -> Snapshot {

@@ -33,6 +33,16 @@ impl Problem {
         }
     }
 
+    /// What it is to HTTP.
+    pub(in crate::server) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What it is to people.
+    pub(in crate::server) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The request can be read, and makes no sense.
     pub(super) fn unprocessable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::Problem;
 use super::carried::{Name, Path, Query};
-use crate::history::{HistoryError, Order, Page, Reader};
+use crate::history::{HistoryError, Order, Page, Reader, StoredRun};
 use crate::lifecycle::Refusal;
 use crate::measurement::RunId;
 use crate::report::{RunJson, RunsJson};
@@ -101,14 +101,7 @@ pub(super) async fn one(
     State(served): State<Arc<Served>>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let (_turn, mut reader) = served.history_reader().await?;
-    let id = RunId(id.to_ascii_lowercase());
-    let stored = reader.run(&id).await.map_err(unreadable)?.ok_or_else(|| {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            format!("there is no run {id}; `/api/v1/deployments/{{name}}/runs` has the ids"),
-        )
-    })?;
+    let stored = stored_run(&served, &id).await?;
     if stored.requests.is_none() {
         let json = [(header::CONTENT_TYPE, "application/json")];
         return Ok((json, stored.json).into_response());
@@ -117,7 +110,20 @@ pub(super) async fn one(
     Ok(axum::Json(run).into_response())
 }
 
-fn broken(error: &dyn std::fmt::Display) -> Problem {
+/// The run of that id, with its requests while they are kept.
+pub(in crate::server) async fn stored_run(served: &Served, id: &str) -> Result<StoredRun, Problem> {
+    let (_turn, mut reader) = served.history_reader().await?;
+    let id = RunId(id.to_ascii_lowercase());
+    reader.run(&id).await.map_err(unreadable)?.ok_or_else(|| {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            format!("there is no run {id}; `/api/v1/deployments/{{name}}/runs` has the ids"),
+        )
+    })
+}
+
+/// What is stored is beyond this version.
+pub(in crate::server) fn broken(error: &dyn std::fmt::Display) -> Problem {
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         format!("the history holds what this version cannot read: {error}"),

@@ -274,7 +274,12 @@ fn run_row(run: &RecentRun, now: Timestamp) -> Markup {
                     }
                 }
             }
-            td.quiet { @match &run.id { Some(id) => code { (id) }, None => (NONE) } }
+            td.quiet {
+                @match &run.id {
+                    Some(id) => a href=(frame::run("../", &id.0)) { code { (id) } },
+                    None => (NONE),
+                }
+            }
         }
     }
 }

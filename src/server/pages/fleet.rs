@@ -401,32 +401,10 @@ mod tests {
         links.filter_map(|rest| rest.split('"').next()).collect()
     }
 
-    /// What the page says, a row in a line.
-    fn text(page: &str) -> String {
-        let body = page.split("<main").nth(1).unwrap();
-        let mut text = String::new();
-        let mut is_tag = true;
-        for character in body.replace("</tr>", "\n").replace("</li>", "\n").chars() {
-            match character {
-                '<' => {
-                    is_tag = true;
-                    text.push(' ');
-                }
-                '>' if is_tag => is_tag = false,
-                _ if !is_tag => text.push(character),
-                _ => {}
-            }
-        }
-        let lines = text
-            .lines()
-            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
-        lines.collect::<Vec<_>>().join("\n")
-    }
-
     #[test]
     fn the_fleet_says_what_is_slower_first() {
         let page = of(&fixture::fleet(now()), &[]);
-        insta::assert_snapshot!(text(&page));
+        insta::assert_snapshot!(fixture::text(&page));
     }
 
     #[test]

@@ -68,6 +68,16 @@ pub(super) fn api(root: &str, name: &str) -> String {
     below(format!("{root}api/v1/deployments/"), name)
 }
 
+/// Where the page of a run is.
+pub(super) fn run(root: &str, id: &str) -> String {
+    below(format!("{root}runs/"), id)
+}
+
+/// Where a run is for programs.
+pub(super) fn run_api(root: &str, id: &str) -> String {
+    below(format!("{root}api/v1/runs/"), id)
+}
+
 fn below(mut address: String, name: &str) -> String {
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
