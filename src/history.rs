@@ -14,6 +14,7 @@ mod judged;
 mod reader;
 mod recorder;
 mod schema;
+mod subject;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ pub use self::health::{Health, Operation};
 pub use self::judged::judge_again;
 pub use self::reader::{Latest, Order, Page, Reader, SeriesPoint, StoredRun};
 pub use self::recorder::{Recorder, Retention, Writing};
+pub use self::subject::{Subject, UnreadSubject, fields_changed};
 use self::writer::Writer;
 
 /// The file within the directory that `--storage.path` names.

@@ -2,7 +2,7 @@
 //!
 //! | path | meaning |
 //! |---|---|
-//! | `/`, `/deployments/…`, `/changes` | the pages for people |
+//! | `/`, `/deployments/…`, `/runs/…`, `/precision`, `/changes` | the pages for people |
 //! | `/assets/…` | what the pages load |
 //! | `/metrics` | Prometheus exposition, gzipped when asked |
 //! | `/config` | the running configuration, secrets masked |
@@ -80,6 +80,8 @@ pub struct Served {
     readers: Semaphore,
     reloader: OnceLock<Reloader>,
     probes: OnceLock<ProbeDesk>,
+    /// Comparisons of families that were worked out.
+    compared: pages::Kept,
 }
 
 impl Served {
@@ -101,6 +103,7 @@ impl Served {
             readers: Semaphore::new(READERS),
             reloader: OnceLock::new(),
             probes: OnceLock::new(),
+            compared: pages::Kept::default(),
         }
     }
 

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 pub(super) use self::files::LabelledFile;
-use crate::comparison::{Contestant, NotCompared, SideBySide, Story};
+use crate::comparison::{NotCompared, SideBySide};
+use crate::history::Subject;
 
 /// Where `serve` looks for its configuration too.
 const DEFAULT_CONFIG: &str = "config/prober.yaml";
@@ -44,15 +45,6 @@ pub(super) struct FamilyArgs {
     /// The precision, deployment or model that others are compared with [default: the widest precision]
     #[arg(long, value_name = "NAME")]
     reference: Option<String>,
-}
-
-/// A deployment with all its runs, and what the judges make of them.
-#[derive(Debug)]
-pub(super) struct Subject {
-    /// As it is compared.
-    pub(super) contestant: Contestant,
-    /// All its runs, and what became of them.
-    pub(super) story: Story,
 }
 
 /// Everyone there is to compare.

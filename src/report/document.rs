@@ -100,8 +100,11 @@ fn time_name(number: usize) -> String {
     format!("deployment-{number}.svg")
 }
 
-/// The three charts of the reference.
-fn by_precision(table: &SideBySide) -> Result<Vec<(&'static str, Chart)>, Undrawn> {
+/// The three charts of the reference, each with the name of its file.
+///
+/// # Errors
+/// When one cannot be drawn.
+pub fn by_precision(table: &SideBySide) -> Result<Vec<(&'static str, Chart)>, Undrawn> {
     type Figure = fn(&Row) -> Option<Spread>;
     type Drawn = (
         &'static str,

@@ -14,6 +14,7 @@ mod fixture;
 mod fleet;
 mod frame;
 mod last_run;
+mod precision;
 mod quantity;
 mod run;
 mod sparkline;
@@ -30,6 +31,7 @@ use jiff::Timestamp;
 
 use self::fleet::Selection;
 pub use self::last_run::last_run_in_words;
+pub(super) use self::precision::Kept;
 use super::Served;
 use super::api::{broken, stored_run};
 
@@ -62,6 +64,7 @@ pub(super) fn router() -> Router<Arc<Served>> {
         .route("/", get(fleet))
         .route("/deployments/{name}", get(deployment))
         .route("/runs/{id}", get(run))
+        .route("/precision", get(precision))
         .route("/changes", get(changes))
         .route("/assets/{name}", get(assets::answer))
 }
@@ -112,6 +115,59 @@ async fn run(State(served): State<Arc<Served>>, Path(id): Path<String>) -> Page 
             html: run::missing(problem.detail(), now),
         },
     }
+}
+
+async fn precision(
+    State(served): State<Arc<Served>>,
+    Query(asked): Query<BTreeMap<String, String>>,
+) -> Response {
+    let (snapshot, now) = (served.board.snapshot(), now());
+    let given = |name: &str| {
+        let value = asked.get(name).map(String::as_str);
+        value.filter(|value| !value.is_empty())
+    };
+    let (family, workload) = (given("family"), given("workload"));
+    let wanted = match precision::wanted(&snapshot, family, workload) {
+        Ok(wanted) => wanted,
+        Err(why) => {
+            let is_asked = family.or(workload).is_some();
+            let page = Page {
+                status: if is_asked {
+                    StatusCode::NOT_FOUND
+                } else {
+                    StatusCode::OK
+                },
+                html: precision::html(&snapshot, None, Err(&why), now),
+            };
+            return page.into_response();
+        }
+    };
+    let compared = precision::gather(&served, &snapshot, &wanted).await;
+    let compared = compared.as_deref().map_err(String::as_str);
+    if let (Some(name), Ok(compared)) = (given("file"), compared) {
+        return match precision::file(&compared.table, name) {
+            Ok(Some(file)) => {
+                let saved = format!("attachment; filename=\"{}\"", file.name);
+                let headers = [
+                    (header::CONTENT_TYPE, file.kind),
+                    (header::CONTENT_DISPOSITION, saved.as_str()),
+                    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+                ];
+                (headers, file.text).into_response()
+            }
+            Ok(None) => {
+                let there_are =
+                    "there is no such file; there are csv, qps, throughput and latency\n";
+                (StatusCode::NOT_FOUND, there_are).into_response()
+            }
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        };
+    }
+    let page = Page {
+        status: StatusCode::OK,
+        html: precision::html(&snapshot, Some(&wanted), compared, now),
+    };
+    page.into_response()
 }
 
 async fn changes(State(served): State<Arc<Served>>) -> Page {

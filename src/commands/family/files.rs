@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Gathered, Subject};
+use super::Gathered;
 use crate::comparison::{Contestant, Precision, Replay, SeriesRun, Story};
-use crate::history::{Entry, SeriesPoint};
+use crate::history::{Entry, SeriesPoint, Subject, fields_changed};
 use crate::judges::JudgedFigures;
 use crate::measure::Tolerances;
 use crate::report::foreign::{self, Told};
@@ -112,9 +112,7 @@ fn subject(precision: Option<&str>, mut runs: Vec<RunJson>) -> Result<Subject, S
     let of = |id: &crate::measurement::RunId| by_id.get(id.0.as_str()).copied();
     let changed = replay.changes.iter().map(|change| {
         let sides = of(&change.last_before).zip(of(&change.first_after));
-        sides.map_or_else(Vec::new, |(before, after)| {
-            super::stored::fields_changed(before, after)
-        })
+        sides.map_or_else(Vec::new, |(before, after)| fields_changed(before, after))
     });
     let last = runs.last();
     let name = last.map_or("", |run| match run.deployment.as_str() {

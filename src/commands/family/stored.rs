@@ -5,14 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{FamilyArgs, Gathered, Subject};
-use crate::comparison::{Contestant, Precision, Replay, SeriesRun, Story, counted};
+use super::{FamilyArgs, Gathered};
+use crate::comparison::counted;
 use crate::config::Config;
-use crate::environment::{FieldChange, Generation};
-use crate::history::{Reader, Series, SeriesPoint};
-use crate::judges::JudgedFigures;
+use crate::history::{Reader, Series};
 use crate::measure::Tolerances;
-use crate::measurement::RunId;
 use crate::report::RunJson;
 
 /// Who is to be compared.
@@ -76,7 +73,8 @@ impl FamilyArgs {
             let precision = chosen.precisions.get(deployment).map(String::as_str);
             let tolerances = chosen.tolerances.get(deployment).cloned();
             let tolerances = tolerances.unwrap_or_default();
-            let subject = subject(&mut reader, &series, precision, &tolerances).await?;
+            let subject = reader.subject(&series, precision, &tolerances).await;
+            let subject = subject.map_err(|error| error.to_string())?;
             if subject.story.replay.later > 0 {
                 notes.push(format!(
                     "{deployment}: the environment has changed, and there are only {} since; the figures are those from before.",
@@ -237,78 +235,11 @@ async fn newest_of(reader: &mut Reader, series: &Series) -> Result<Option<Candid
     let Some(last) = points.last() else {
         return Ok(None);
     };
-    let newest = read(reader, &last.id).await?;
+    let newest = reader.run_json(&last.id).await;
+    let newest = newest.map_err(|error| error.to_string())?;
     Ok(newest.map(|newest| Candidate {
         series: series.clone(),
         newest,
         ended_at: last.ended_at,
     }))
-}
-
-async fn subject(
-    reader: &mut Reader,
-    series: &Series,
-    precision: Option<&str>,
-    tolerances: &Tolerances,
-) -> Result<Subject, String> {
-    let points = reader
-        .series(series, Timestamp::MIN)
-        .await
-        .map_err(|error| error.to_string())?;
-    let said = reader.interventions(Some(series)).await;
-    let said = said.map_err(|error| error.to_string())?;
-    let mut said: Vec<_> = said
-        .into_iter()
-        .map(|said| (said.place(&points), said.intervention))
-        .collect();
-    said.sort_by_key(|(place, _)| *place);
-    let runs: Vec<SeriesRun> = points.iter().map(series_run).collect();
-    let replay = Replay::of(&runs, &said, tolerances);
-    let mut shown = Vec::new();
-    for id in &replay.shown {
-        shown.extend(read(reader, id).await?);
-    }
-    let mut changed = Vec::new();
-    for change in &replay.changes {
-        let before = read(reader, &change.last_before).await?;
-        let after = read(reader, &change.first_after).await?;
-        let sides = before.zip(after);
-        changed
-            .push(sides.map_or_else(Vec::new, |(before, after)| fields_changed(&before, &after)));
-    }
-    Ok(Subject {
-        contestant: Contestant {
-            deployment: series.deployment.clone(),
-            precision: precision.map(Precision::declared),
-            level: replay.level.clone(),
-            runs: shown,
-            left_out: replay.left_out,
-        },
-        story: Story {
-            name: series.deployment.clone(),
-            runs,
-            replay,
-            changed,
-        },
-    })
-}
-
-fn series_run(point: &SeriesPoint) -> SeriesRun {
-    SeriesRun {
-        id: point.id.clone(),
-        figures: JudgedFigures::from(point),
-    }
-}
-
-/// A run, if it was not pruned meanwhile.
-async fn read(reader: &mut Reader, id: &RunId) -> Result<Option<RunJson>, String> {
-    let stored = reader.run(id).await.map_err(|error| error.to_string())?;
-    let run = stored.map(|stored| stored.read()).transpose();
-    run.map_err(|error| format!("run {id}: {error}"))
-}
-
-/// The fields of the environment that differ, as far as both runs know them.
-pub(super) fn fields_changed(before: &RunJson, after: &RunJson) -> Vec<FieldChange> {
-    let mut generation = Generation::first(before.environment.to_environment());
-    generation.observe(&after.environment.to_environment())
 }

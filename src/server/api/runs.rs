@@ -141,7 +141,9 @@ fn unreadable(error: HistoryError) -> Problem {
 
 impl Served {
     /// A reader of the history, and the turn that whoever has it holds.
-    async fn history_reader(&self) -> Result<(tokio::sync::SemaphorePermit<'_>, Reader), Problem> {
+    pub(in crate::server) async fn history_reader(
+        &self,
+    ) -> Result<(tokio::sync::SemaphorePermit<'_>, Reader), Problem> {
         let storage = self.storage.get().ok_or_else(|| {
             Problem::new(
                 StatusCode::NOT_FOUND,

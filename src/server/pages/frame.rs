@@ -33,6 +33,7 @@ pub(super) fn page(title: &str, root: &str, main: &Markup, now: Timestamp) -> St
                     }
                     nav aria-label="Pages" {
                         a href=(fleet) { "Fleet" }
+                        a href={ (root) "precision" } { "Precision" }
                         a href={ (root) "changes" } { "Changes" }
                         a href={ (root) "metrics" } { "Metrics" }
                         a href={ (root) "config" } { "Configuration" }

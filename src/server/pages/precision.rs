@@ -1,0 +1,294 @@
+//! The precisions of a family side by side: the three charts of the reference, how many times as fast each one is as
+//! the others, and the same as files. It is what `compare` and `report` tell, worked out by the same code.
+
+mod gathered;
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use maud::{Markup, PreEscaped, html};
+use url::form_urlencoded::Serializer;
+
+pub(in crate::server) use self::gathered::Kept;
+use self::gathered::Wanted;
+pub(super) use self::gathered::{Compared, gather};
+use super::frame;
+use crate::board::Snapshot;
+use crate::comparison::SideBySide;
+use crate::report::charts::{Chart, Undrawn};
+use crate::report::comparison::{cells, csv, pairs};
+use crate::report::document::by_precision;
+
+/// The families that have a probe which is judged, in order.
+fn families(snapshot: &Snapshot) -> Vec<String> {
+    let families: BTreeSet<&str> = snapshot
+        .probes
+        .iter()
+        .filter(|probe| !probe.workload.is_light())
+        .filter_map(|probe| probe.deployment.family.as_deref())
+        .collect();
+    families.into_iter().map(str::to_owned).collect()
+}
+
+/// The workloads by which the deployments of `family` may be compared, in the order of the configuration.
+fn workloads(snapshot: &Snapshot, family: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for probe in &snapshot.probes {
+        let is_of = probe.deployment.family.as_deref() == Some(family);
+        let name = probe.workload.name.to_string();
+        if is_of && !probe.workload.is_light() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// What is to be compared; without a family, the first one there is.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(super) fn wanted(
+    snapshot: &Snapshot,
+    family: Option<&str>,
+    workload: Option<&str>,
+) -> Result<Wanted, String> {
+    let families = families(snapshot);
+    let family = match family {
+        Some(family) if families.iter().any(|known| known == family) => family.to_owned(),
+        Some(family) => {
+            let known = families.join(", ");
+            return Err(format!("There is no family {family}; there are {known}"));
+        }
+        None => families.first().cloned().ok_or(
+            "No deployment has a family yet. One model in several precisions is compared within its `family`",
+        )?,
+    };
+    let workloads = workloads(snapshot, &family);
+    let workload = match workload {
+        Some(workload) if workloads.iter().any(|known| known == workload) => workload.to_owned(),
+        Some(workload) => {
+            let known = workloads.join(", ");
+            return Err(format!(
+                "The family {family} is not probed with the workload {workload}; there are {known}"
+            ));
+        }
+        None => workloads.first().cloned().unwrap_or_default(),
+    };
+    Ok(Wanted { family, workload })
+}
+
+/// Renders the comparison, or why there is none.
+pub(super) fn html(
+    snapshot: &Snapshot,
+    wanted: Option<&Wanted>,
+    compared: Result<&Compared, &str>,
+    now: Timestamp,
+) -> String {
+    let main = html! {
+        h1 { "Speed by precision" }
+        (form(snapshot, wanted))
+        @match (compared, wanted) {
+            (Ok(compared), Some(wanted)) => (found(wanted, compared)),
+            (Err(why), _) => p.empty { (why) "." },
+            (Ok(_), None) => {},
+        }
+    };
+    frame::page("Precision · vllm-prober", "", &main, now)
+}
+
+fn form(snapshot: &Snapshot, wanted: Option<&Wanted>) -> Markup {
+    let families = families(snapshot);
+    let workloads = wanted.map(|wanted| workloads(snapshot, &wanted.family));
+    let workloads = workloads.unwrap_or_default();
+    html! {
+        @if !families.is_empty() {
+            form.filter method="get" action="precision" aria-label="What is compared" {
+                label { span { "Family" }
+                    select name="family" {
+                        @for family in &families {
+                            @let is_it = wanted.is_some_and(|wanted| wanted.family == *family);
+                            option value=(family) selected[is_it] { (family) }
+                        }
+                    }
+                }
+                @if workloads.len() > 1 {
+                    label { span { "Workload" }
+                        select name="workload" {
+                            @for workload in &workloads {
+                                @let is_it = wanted.is_some_and(|wanted| wanted.workload == *workload);
+                                option value=(workload) selected[is_it] { (workload) }
+                            }
+                        }
+                    }
+                }
+                button { "Show" }
+            }
+        }
+    }
+}
+
+fn found(wanted: &Wanted, compared: &Compared) -> Markup {
+    let table = &compared.table;
+    let (heads, rows) = cells(table);
+    let pairs = pairs(table);
+    let charts = match by_precision(table) {
+        Ok(charts) => charts,
+        Err(error) => return html! { p.notice { (error) } },
+    };
+    html! {
+        p.quiet {
+            (compared.heading.workload(table)) ". "
+            a href=(address(wanted, "")) { "A link to this comparison" } " · " a href=(address(wanted, "csv")) { "CSV" }
+        }
+        @if !pairs.is_empty() {
+            div.wide tabindex="0" role="region" aria-label="Speed-up" {
+                table.facts {
+                    caption { "Speed-up in decode tokens per second, with the interval that holds it in 95 cases of 100" }
+                    thead { tr { th scope="col" { "Narrower over wider" } th scope="col" { "Speed-up" } } }
+                    tbody { @for (what, gain) in &pairs { tr { th scope="row" { (what) } td.figure { (gain) } } } }
+                }
+            }
+        }
+        div.curves {
+            @for (name, chart) in &charts { (drawn(chart, &address(wanted, name))) }
+        }
+        p.quiet {
+            "A bar is the median over the runs of its row, and nine runs in ten lie within its whisker. "
+            "A single run has none."
+        }
+        div.wide tabindex="0" role="region" aria-label="Figures by precision" {
+            table.facts {
+                caption { "The same as a table: medians over the clean runs of the present level" }
+                thead { tr { @for (name, _) in &heads { th scope="col" { (name) } } } }
+                tbody { @for row in &rows { tr { @for cell in row { td { (cell) } } } } }
+            }
+        }
+        @if !table.notes.is_empty() { ul.quiet { @for note in &table.notes { li { (note) } } } }
+    }
+}
+
+fn drawn(chart: &Chart, file: &str) -> Markup {
+    html! {
+        figure tabindex="0" {
+            figcaption { (chart.title) " " a href=(file) aria-label={ (chart.title) " as SVG" } { "SVG" } }
+            // It was escaped where it was drawn.
+            (PreEscaped(chart.inline()))
+        }
+    }
+}
+
+fn address(wanted: &Wanted, file: &str) -> String {
+    let mut query = Serializer::new(String::new());
+    query.append_pair("family", &wanted.family);
+    query.append_pair("workload", &wanted.workload);
+    if !file.is_empty() {
+        query.append_pair("file", file);
+    }
+    format!("precision?{}", query.finish())
+}
+
+/// A file of the comparison.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) name: String,
+    pub(super) kind: &'static str,
+    pub(super) text: String,
+}
+
+/// The comparison as the file that is asked for; `None` when there is none of that name.
+///
+/// # Errors
+/// When a chart cannot be drawn.
+pub(super) fn file(table: &SideBySide, asked: &str) -> Result<Option<File>, Undrawn> {
+    if asked == "csv" {
+        return Ok(Some(File {
+            name: "precision.csv".to_owned(),
+            kind: "text/csv; charset=utf-8",
+            text: csv(table),
+        }));
+    }
+    let charts = by_precision(table)?.into_iter();
+    let found = charts.into_iter().find(|(name, _)| *name == asked);
+    Ok(found.map(|(name, chart)| File {
+        name: format!("{name}.svg"),
+        kind: "image/svg+xml",
+        text: chart.file(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::comparison::{Contestant, Precision};
+    use crate::report::comparison::Heading;
+    use crate::server::pages::fixture;
+
+    fn now() -> Timestamp {
+        "2026-03-01T12:00:00Z".parse().unwrap()
+    }
+
+    fn compared(names: [&str; 2]) -> Compared {
+        let contestants = names.map(|name| Contestant {
+            deployment: name.to_owned(),
+            precision: Some(Precision::declared(name)),
+            level: None,
+            runs: vec![fixture::stored_run(name, now())],
+            left_out: 0,
+        });
+        let table = SideBySide::of(contestants.into(), None).unwrap();
+        let heading = Heading {
+            title: "f".to_owned(),
+            workload: Some("reference".to_owned()),
+        };
+        Compared { heading, table }
+    }
+
+    #[test]
+    fn a_family_is_compared_and_may_be_taken_along() {
+        let fleet = fixture::fleet(now());
+        let wanted = wanted(&fleet, Some("qwen3-32b"), None).unwrap();
+        let compared = compared(["fp8", "bf16"]);
+        let page = html(&fleet, Some(&wanted), Ok(&compared), now());
+        assert_eq!(page.matches("<figure").count(), 3);
+        assert!(page.contains("fp8 over bf16") && page.contains("1.000x, no interval"));
+        assert!(page.contains("precision?family=qwen3-32b&amp;workload=reference&amp;file=csv"));
+        let table = file(&compared.table, "csv").unwrap().unwrap();
+        assert!(table.kind.starts_with("text/csv") && table.text.lines().count() == 3);
+        for name in ["qps", "latency", "throughput"] {
+            let chart = file(&compared.table, name).unwrap().unwrap();
+            assert_eq!(
+                (chart.kind, chart.name),
+                ("image/svg+xml", format!("{name}.svg"))
+            );
+            assert!(chart.text.starts_with("<svg"), "{}", chart.text);
+        }
+        assert!(file(&compared.table, "png").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_family_that_there_is_not_is_told() {
+        let fleet = fixture::fleet(now());
+        let why = wanted(&fleet, Some("<b>"), None).unwrap_err();
+        assert!(
+            why.starts_with("There is no family <b>; there are gemma-3-27b,"),
+            "{why}"
+        );
+        assert!(html(&fleet, None, Err(&why), now()).contains("family &lt;b&gt;"));
+        let why = wanted(&fleet, Some("qwen3-32b"), Some("no")).unwrap_err();
+        assert!(why.contains("there are reference"), "{why}");
+        let mut none = fixture::fleet(now());
+        none.probes.clear();
+        let why = wanted(&none, None, None).unwrap_err();
+        assert!(why.starts_with("No deployment has a family yet."), "{why}");
+    }
+
+    #[test]
+    fn no_text_becomes_a_part_of_the_page() {
+        let fleet = fixture::hostile(now());
+        let wanted = wanted(&fleet, Some(fixture::HOSTILE), None).unwrap();
+        let compared = compared([fixture::HOSTILE, "bf16"]);
+        let page = html(&fleet, Some(&wanted), Ok(&compared), now());
+        assert!(!page.contains("<script>"), "{page}");
+        assert!(page.matches("&lt;script&gt;").count() > 5, "{page}");
+    }
+}
