@@ -13,6 +13,8 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use vllm_prober::board::{Board, Snapshot};
+use vllm_prober::history::{Entry, Health, History};
+use vllm_prober::report::{RunJson, Source};
 use vllm_prober::server::{Served, serve};
 use vllm_prober::simulator::{Profile, Settings, Simulator};
 
@@ -49,6 +51,37 @@ async fn serving(snapshot: Snapshot, stop: &CancellationToken) -> String {
     ));
     tokio::spawn(serve(vec![listener], served, Arc::default(), stop.clone()));
     format!("http://{address}")
+}
+
+/// The same with a history of `runs`.
+async fn serving_stored(
+    snapshot: Snapshot,
+    runs: Vec<RunJson>,
+    directory: &Path,
+    stop: &CancellationToken,
+) -> String {
+    let history = History::open(directory).await.unwrap();
+    let entries = runs
+        .into_iter()
+        .map(|run| Entry::new(run, Source::Prober, now()).unwrap());
+    history.append(&entries.collect::<Vec<_>>()).await.unwrap();
+    history.close().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let board = Arc::new(Board::new(snapshot));
+    let served = Served::new(board, Arc::default(), "# none\n".to_owned(), now());
+    served.show_history(directory.to_owned(), Arc::new(Health::default()));
+    let served = Arc::new(served);
+    tokio::spawn(serve(vec![listener], served, Arc::default(), stop.clone()));
+    format!("http://{address}")
+}
+
+/// `run` under an id of its own.
+fn numbered(run: RunJson, number: u32) -> RunJson {
+    RunJson {
+        run_id: format!("019c1e5a-8f00-7a3e-b1d2-{number:012}"),
+        ..run
+    }
 }
 
 /// What axe-core finds on the page that is open.
@@ -126,6 +159,44 @@ async fn every_page_is_whole_in_both_themes_and_on_every_screen() {
     .await;
     let url = serving(fleet::large(1_000, now()), &stop).await;
     inspect(&browser, &format!("{url}/?page=4"), "large").await;
+    browser.close().await;
+    stop.cancel();
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium"]
+async fn what_is_stored_is_whole_in_both_themes_and_on_every_screen() {
+    let (stop, directory) = (CancellationToken::new(), tempfile::tempdir().unwrap());
+    let browser = Browser::start().await;
+    let runs = vec![
+        numbered(fleet::stored_run("qwen3-32b-fp8", now()), 1),
+        numbered(fleet::stored_run("qwen3-32b-bf16", now()), 2),
+        numbered(fleet::stored_failed_run("qwen3-32b-nvfp4", now()), 3),
+        numbered(
+            RunJson {
+                request_records: None,
+                ..fleet::stored_run("qwen3-32b-fp8", now())
+            },
+            4,
+        ),
+        numbered(fleet::hostile_run(now()), 5),
+    ];
+    let ids: Vec<String> = runs.iter().map(|run| run.run_id.clone()).collect();
+    let url = serving_stored(fleet::fleet(now()), runs, directory.path(), &stop).await;
+    let names = ["run", "run-2", "run-failed", "run-pruned", "run-hostile"];
+    for (id, name) in ids.iter().zip(names).filter(|(_, name)| *name != "run-2") {
+        inspect(&browser, &format!("{url}/runs/{id}"), name).await;
+    }
+    let scripts = "return [...document.scripts].filter(script => !script.src).length";
+    assert_eq!(browser.run(scripts).await, 0);
+    inspect(
+        &browser,
+        &format!("{url}/precision?family=qwen3-32b"),
+        "precision",
+    )
+    .await;
+    let charts = "return document.querySelectorAll('figure svg').length";
+    assert_eq!(browser.run(charts).await, 3);
     browser.close().await;
     stop.cancel();
 }

@@ -17,6 +17,7 @@ mod last_run;
 mod precision;
 mod quantity;
 mod run;
+mod shown_runs;
 mod sparkline;
 
 use std::collections::BTreeMap;
@@ -85,9 +86,15 @@ async fn fleet(
     }
 }
 
-async fn deployment(State(served): State<Arc<Served>>, Path(name): Path<String>) -> Page {
+async fn deployment(
+    State(served): State<Arc<Served>>,
+    Path(name): Path<String>,
+    Query(asked): Query<BTreeMap<String, String>>,
+) -> Page {
     let now = now();
-    match deployment::html(&served.board.snapshot(), &name, now) {
+    let given = |name: &str| asked.get(name).map(String::as_str);
+    let shown = deployment::ShownRuns::read(given("runs"), given("workload"));
+    match deployment::html(&served.board.snapshot(), &name, &shown, now) {
         Some(html) => Page {
             status: StatusCode::OK,
             html,

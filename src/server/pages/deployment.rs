@@ -9,6 +9,7 @@ use super::finding::{Finding, fields, name, with_unit};
 use super::fleet::{state, verdict};
 use super::frame::{self, moment};
 use super::quantity::{NONE, count, number, percent, ratio, seconds};
+pub(super) use super::shown_runs::ShownRuns;
 use crate::board::{DeploymentStatus, ProbeStatus, RecentRun, Snapshot};
 use crate::environment::EnvironmentField;
 use crate::measure::Measure;
@@ -17,8 +18,13 @@ use crate::verdict::{Comparison, Judgement};
 /// Runs in the table.
 const MOST_RUNS: usize = 50;
 
-/// Renders the deployment of that name as it is at `now`; `None` when there is none.
-pub(super) fn html(snapshot: &Snapshot, wanted: &str, now: Timestamp) -> Option<String> {
+/// Renders the deployment of that name as it is at `now`, with the runs of `shown`; `None` when there is none.
+pub(super) fn html(
+    snapshot: &Snapshot,
+    wanted: &str,
+    shown: &ShownRuns,
+    now: Timestamp,
+) -> Option<String> {
     let probes = snapshot
         .of_each_deployment()
         .find(|probes| probes[0].deployment.name.as_str() == wanted)?;
@@ -52,7 +58,8 @@ pub(super) fn html(snapshot: &Snapshot, wanted: &str, now: Timestamp) -> Option<
             (judged(probe, status, now))
         }
         (environment(status, now))
-        @for probe in probes { (runs(probe, now)) }
+        (shown.form(probes))
+        @for probe in probes.iter().filter(|probe| shown.is_of(probe)) { (runs(probe, shown, now)) }
         p { "The same for programs: " a href=(frame::api("../", wanted)) { (frame::api("", wanted)) } }
     };
     let title = format!("{wanted} · vllm-prober");
@@ -215,7 +222,8 @@ fn environment(status: Option<&DeploymentStatus>, now: Timestamp) -> Markup {
 }
 
 /// The last runs, the latest first.
-fn runs(probe: &ProbeStatus, now: Timestamp) -> Markup {
+fn runs(probe: &ProbeStatus, shown: &ShownRuns, now: Timestamp) -> Markup {
+    let chosen = || probe.recent.iter().filter(|run| shown.has(run));
     let title = format!("Last runs of workload {}", probe.workload.name);
     html! {
         section {
@@ -224,6 +232,8 @@ fn runs(probe: &ProbeStatus, now: Timestamp) -> Markup {
                 p.empty {
                     @if probe.in_progress { "The first run is going on." } @else { "There was no run yet." }
                 }
+            } @else if chosen().next().is_none() {
+                p.empty { "None of the last " (count(probe.recent.iter().len(), "run", "runs")) " is one of these." }
             } @else {
                 div.wide tabindex="0" role="region" aria-label=(title) {
                     table.runs {
@@ -234,7 +244,7 @@ fn runs(probe: &ProbeStatus, now: Timestamp) -> Markup {
                             th scope="col" { "Run" }
                         } }
                         tbody {
-                            @for run in probe.recent.iter().rev().take(MOST_RUNS) { (run_row(run, now)) }
+                            @for run in chosen().rev().take(MOST_RUNS) { (run_row(run, now)) }
                         }
                     }
                 }
@@ -294,7 +304,7 @@ mod tests {
     }
 
     fn page(name: &str) -> String {
-        html(&fixture::fleet(now()), name, now()).unwrap()
+        html(&fixture::fleet(now()), name, &ShownRuns::default(), now()).unwrap()
     }
 
     #[test]
@@ -340,13 +350,36 @@ mod tests {
     fn a_deployment_without_runs_and_one_that_is_unknown_have_pages() {
         let spare = page("qwen3-8b-spare");
         assert!(spare.contains("There was no run yet.") && spare.contains("nothing to draw"));
-        assert_eq!(html(&fixture::fleet(now()), "nobody", now()), None);
+        let shown = ShownRuns::default();
+        assert_eq!(html(&fixture::fleet(now()), "nobody", &shown, now()), None);
         assert!(missing("<script>", now()).contains("<b>&lt;script&gt;</b>"));
     }
 
     #[test]
+    fn runs_are_chosen_by_whether_they_count() {
+        let rows = |which: &str| {
+            let shown = ShownRuns::read(Some(which), None);
+            let page = html(&fixture::fleet(now()), "qwen3-32b-fp8", &shown, now()).unwrap();
+            let invalid = page.matches("<tr data-invalid").count();
+            (page.matches("../runs/").count() - invalid, invalid)
+        };
+        assert_eq!(rows("invalid"), (0, 3));
+        assert_eq!(rows("valid"), (50, 0));
+        assert_eq!(rows("all"), (47, 3));
+        let shown = ShownRuns::read(Some("invalid"), None);
+        let page = html(&fixture::fleet(now()), "qwen3-32b-bf16", &shown, now()).unwrap();
+        assert!(page.contains("is one of these."), "{page}");
+    }
+
+    #[test]
     fn no_text_becomes_a_part_of_the_page() {
-        let page = html(&fixture::hostile(now()), fixture::HOSTILE, now()).unwrap();
+        let page = html(
+            &fixture::hostile(now()),
+            fixture::HOSTILE,
+            &ShownRuns::default(),
+            now(),
+        )
+        .unwrap();
         assert!(
             !page.contains("<script>") && !page.contains("</script>\"&"),
             "{page}"

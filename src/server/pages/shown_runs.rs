@@ -1,0 +1,85 @@
+//! Which runs the table of a deployment shows: what the query of its address says. It works without a script.
+
+use std::sync::Arc;
+
+use maud::{Markup, html};
+
+use crate::board::{ProbeStatus, RecentRun};
+use crate::closed_set::closed_set;
+
+closed_set! {
+    /// Which runs are shown.
+    Which:
+    All "all" "Every run.",
+    Valid "valid" "Those that count.",
+    Invalid "invalid" "Those that do not count.",
+}
+
+/// What is asked of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ShownRuns {
+    which: Which,
+    /// Of one workload; absent for all.
+    workload: Option<String>,
+}
+
+impl Default for ShownRuns {
+    fn default() -> Self {
+        Self {
+            which: Which::All,
+            workload: None,
+        }
+    }
+}
+
+impl ShownRuns {
+    /// What was asked. A word that there is not is as none.
+    pub(super) fn read(which: Option<&str>, workload: Option<&str>) -> Self {
+        let found = Which::ALL.iter().find(|one| Some(one.label()) == which);
+        Self {
+            which: found.copied().unwrap_or(Which::All),
+            workload: workload.filter(|name| !name.is_empty()).map(str::to_owned),
+        }
+    }
+
+    /// Whether runs of `probe` are shown.
+    pub(super) fn is_of(&self, probe: &ProbeStatus) -> bool {
+        let wanted = self.workload.as_ref();
+        wanted.is_none_or(|wanted| probe.workload.name.to_string() == *wanted)
+    }
+
+    /// Whether `run` is shown.
+    pub(super) fn has(&self, run: &RecentRun) -> bool {
+        match self.which {
+            Which::All => true,
+            Which::Valid => run.invalid_reasons.is_empty(),
+            Which::Invalid => !run.invalid_reasons.is_empty(),
+        }
+    }
+
+    /// Where it is chosen.
+    pub(super) fn form(&self, probes: &[Arc<ProbeStatus>]) -> Markup {
+        html! {
+            form.filter method="get" id="runs" action="#runs" aria-label="Which runs are shown" {
+                label { span { "Runs" }
+                    select name="runs" {
+                        @for which in Which::ALL {
+                            option value=(which.label()) title=(which.meaning()) selected[self.which == *which] { (which.label()) }
+                        }
+                    }
+                }
+                @if probes.len() > 1 {
+                    label { span { "Workload" }
+                        select name="workload" {
+                            option value="" { "all" }
+                            @for name in probes.iter().map(|probe| probe.workload.name.to_string()) {
+                                option value=(name) selected[self.workload.as_deref() == Some(&*name)] { (name) }
+                            }
+                        }
+                    }
+                }
+                button { "Show" }
+            }
+        }
+    }
+}
