@@ -179,7 +179,7 @@ fn requests(run: &RunJson) -> Markup {
             @match records {
                 None => p.empty {
                     "The single requests of this run are not kept any more, or never were; its figures stay. "
-                    code { "storage.retention.requests" } " says how long they are."
+                    "The configuration says how long they are, as " code { "retention.requests" } "."
                 },
                 Some([]) => p.empty { "No request was sent." },
                 Some(records) => {
