@@ -1,8 +1,6 @@
 //! A machine that has nothing left to give: no file descriptors, for a while. The daemon lives through it, loses no
 //! run that it finished, and goes on as before when there are some again.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
