@@ -23,13 +23,14 @@ use crate::budget::Budget;
 use crate::daemon::Daemon;
 use crate::deployment::{Deployment, Endpoint, EnvironmentSources};
 use crate::environment::EnvironmentField;
+use crate::history::{History, Retention};
 use crate::prober::{Plan, PlannedProbe, RemovedRuns};
 use crate::schedule::{Cadence, Schedule};
 use crate::server::last_run_in_words;
 use crate::simulator::{Change, Profile, Settings, Simulator};
 use crate::statistics::Figures;
 use crate::target::Targets;
-use crate::workload::Workload;
+use crate::workload::{Workload, WorkloadName};
 
 /// Every deployment is probed this often.
 const EVERY: Duration = Duration::from_secs(20);
@@ -99,13 +100,25 @@ async fn demo(args: DemoArgs, stop: CancellationToken) -> std::io::Result<()> {
         }
         listener => listener?,
     };
-    introduce(&format!("http://{}", listener.local_addr()?), args.speedup);
+    let address = listener.local_addr()?;
+    introduce(&format!("http://{address}"), args.speedup);
 
-    let daemon = Daemon::new(
+    // It goes with the demo.
+    let storage = tempfile::tempdir()?;
+    let history = History::open(storage.path())
+        .await
+        .map_err(std::io::Error::other)?;
+    let mut daemon = Daemon::new(
         plan(&simulators),
         "# The demo has no configuration file.\n".to_owned(),
         vec![listener],
-    );
+    )
+    .keeping(history, Retention::default())
+    .await
+    .map_err(std::io::Error::other)?;
+    if address.ip().is_loopback() {
+        daemon = daemon.allowing_lifecycle();
+    }
     let showing = tokio::spawn(show(daemon.board(), stop.clone()));
     let story = async {
         tokio::time::sleep(SLOWER_AFTER).await;
@@ -147,6 +160,8 @@ fn introduce(address: &str, speedup: f64) {
     println!();
     println!("  metrics      {address}/metrics");
     println!("  status page  {address}/");
+    println!("  JSON         {address}/api/v1/openapi.json");
+    println!("  one probe    {address}/probe?target=qwen3-32b-nvfp4");
     println!();
     println!("Ctrl-C ends it.");
     println!();
@@ -179,8 +194,22 @@ fn plan(simulators: &[(String, Simulator)]) -> Plan {
         stale_after: 3,
         shutdown_grace: Duration::ZERO,
         removed_runs: RemovedRuns::default(),
-        targets: Targets::default(),
+        targets: Targets {
+            workloads: vec![Arc::new(sign_of_life())],
+            ..Targets::default()
+        },
         histogram_bounds: None,
+    }
+}
+
+/// What `/probe` replays.
+fn sign_of_life() -> Workload {
+    Workload {
+        name: WorkloadName::new("canary"),
+        requests: 1,
+        concurrency: 1,
+        max_tokens: 16,
+        ..Workload::reference("Hello.".to_owned())
     }
 }
 
