@@ -18,4 +18,5 @@ pub mod serve;
 pub mod shell;
 mod signal;
 pub mod simulate;
+pub mod status;
 mod web;

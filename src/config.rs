@@ -53,7 +53,7 @@ mod relabelling;
 mod routes;
 mod secrets;
 mod section;
-mod source;
+pub(crate) mod source;
 mod sources;
 mod target_files;
 pub mod targets;

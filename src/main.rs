@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use vllm_prober::commands::{
     ack, backtest, baseline, check, compare, demo, health, history, report, run, serve, shell,
-    simulate,
+    simulate, status,
 };
 
 const VERSION: &str = concat!(
@@ -29,6 +29,8 @@ struct Arguments {
 enum Command {
     /// Probe every configured deployment on a schedule, and expose what was measured
     Serve(serve::ServeArgs),
+    /// Show how every deployment of a running daemon is, those that want attention first
+    Status(status::StatusArgs),
     /// Read a configuration file and print every mistake in it
     Check(check::CheckArgs),
     /// Run the workload once, now, against one server
@@ -61,6 +63,7 @@ enum Command {
 async fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(args) => serve::run(args).await,
+        Command::Status(args) => status::run(args).await,
         Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(args).await,
         Command::History(args) => history::run(args).await,

@@ -24,7 +24,7 @@ use utoipa::ToSchema;
 
 pub use self::deployment::{
     AcknowledgementJson, ComparisonJson, DeploymentJson, DeploymentsJson, JudgementJson,
-    LastRunJson, ProbeJson, RunLogJson, RunLogsJson, RunsJson,
+    LastRunJson, OverviewJson, ProbeJson, RunLogJson, RunLogsJson, RunsJson,
 };
 pub use self::environment::{EnvironmentJson, FieldChangeJson};
 pub use self::foreign::Source;

@@ -146,7 +146,7 @@ impl AccessArgs {
 
 impl DaemonArgs {
     /// The daemon's address as it may be told: without a name and a password.
-    fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         let mut url = self.url.clone();
         // Both fail only where there is no host, and so nothing to hide.
         let _ = url.set_username("");

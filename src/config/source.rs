@@ -118,7 +118,7 @@ fn shown(line: &str) -> String {
 }
 
 /// A character that neither moves a terminal's cursor nor changes its state.
-pub(super) fn printable(c: char) -> char {
+pub(crate) fn printable(c: char) -> char {
     match c {
         '\t' => ' ',
         c if c.is_control() => char::REPLACEMENT_CHARACTER,

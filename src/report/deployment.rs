@@ -78,8 +78,57 @@ pub struct DeploymentJson {
     pub environment: EnvironmentJson,
     /// When that last changed.
     pub environment_changed_at: Option<Timestamp>,
+    /// What is to be said of it in one line.
+    pub overview: OverviewJson,
     /// What is probed, in the order of the configuration.
     pub probes: Vec<ProbeJson>,
+}
+
+/// A deployment in one line, in the words of the Fleet page: of its probes the one that matters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OverviewJson {
+    /// Where it stands among the others: what wants attention has the lower rank, from 0.
+    pub rank: u8,
+    /// The workload that this is said of.
+    pub workload: String,
+    /// Whether there are others that are judged.
+    pub has_several: bool,
+    /// Where the judging stands: `slower`, `faster`, `unchanged`, `not sure yet`, `too few runs`, `reading history` or
+    /// `not judged`.
+    pub stand: String,
+    /// The same with its size, such as `5.1 % slower`.
+    pub verdict: String,
+    /// Since when that stands, or what is missing; empty if there is nothing to add.
+    pub qualified: String,
+    /// Who has seen the verdict, as long as it is silent.
+    pub acknowledged: Option<String>,
+    /// What the verdict is about, by its measure's name.
+    pub measure: String,
+    /// The present level of that measure divided by what it is compared with.
+    pub comparison: Option<ComparisonJson>,
+    /// Completion tokens per second in the last run; like the other figures `null` when the run does not count or is too
+    /// old.
+    pub decode_tps: Option<f64>,
+    /// Median of the baseline of that.
+    pub baseline_decode_tps: Option<f64>,
+    /// Median end-to-end latency.
+    pub latency_p50_seconds: Option<f64>,
+    /// Its 95th percentile.
+    pub latency_p95_seconds: Option<f64>,
+    /// Median time to first token.
+    pub ttft_p50_seconds: Option<f64>,
+    /// vLLM's version.
+    pub vllm_version: Option<String>,
+    /// The version of the graphics driver.
+    pub driver: Option<String>,
+    /// What the last run came to: `ok`, why it does not count, `stale`, `first run` or `none yet`.
+    pub last_run: String,
+    /// When that ended.
+    pub last_run_at: Option<Timestamp>,
+    /// Whether a run is going on.
+    pub in_progress: bool,
+    /// The slot of the next run.
+    pub next_run_at: Option<Timestamp>,
 }
 
 /// One workload on a deployment.

@@ -72,7 +72,7 @@ async fn deployments(State(served): State<Arc<Served>>) -> axum::Json<Deployment
     let all = snapshot.of_each_deployment();
     axum::Json(DeploymentsJson {
         deployments: all
-            .map(|probes| views::deployment(&snapshot, probes, now))
+            .filter_map(|probes| views::deployment(&snapshot, probes, now))
             .collect(),
     })
 }
@@ -87,11 +87,12 @@ async fn deployment(
     Path(Name(name)): Path<Name>,
 ) -> Answer<DeploymentJson> {
     let snapshot = served.board.snapshot();
-    let probes = snapshot
+    let deployment = snapshot
         .of_each_deployment()
         .find(|probes| probes[0].deployment.name.as_str() == name)
+        .and_then(|probes| views::deployment(&snapshot, probes, now()))
         .ok_or(Refusal::UnknownDeployment(name))?;
-    Ok(axum::Json(views::deployment(&snapshot, probes, now())))
+    Ok(axum::Json(deployment))
 }
 
 /// Silences the standing verdicts: until a time, or by making their level the baseline.

@@ -15,7 +15,7 @@ mod fleet;
 mod frame;
 mod last_run;
 mod precision;
-mod quantity;
+pub(crate) mod quantity;
 mod run;
 mod shown_runs;
 mod sparkline;
@@ -31,6 +31,7 @@ use axum::routing::get;
 use jiff::Timestamp;
 
 use self::fleet::Selection;
+pub(super) use self::fleet::overview;
 pub use self::last_run::last_run_in_words;
 pub(super) use self::precision::Kept;
 use super::Served;

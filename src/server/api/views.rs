@@ -6,20 +6,22 @@ use jiff::Timestamp;
 
 use crate::board::{LastRun, Outcome, ProbeStatus, Snapshot};
 use crate::report::{DeploymentJson, EnvironmentJson, JudgementJson, LastRunJson, ProbeJson};
+use crate::server::pages::overview;
 
-/// The deployment of `probes`, which are all of its probes, as it is at `now`.
+/// The deployment of `probes`, which are all of its probes, as it is at `now`; `None` if there are none.
 pub(super) fn deployment(
     snapshot: &Snapshot,
     probes: &[Arc<ProbeStatus>],
     now: Timestamp,
-) -> DeploymentJson {
+) -> Option<DeploymentJson> {
+    let overview = overview(snapshot, probes, now)?;
     let deployment = &probes[0].deployment;
     let status = snapshot
         .deployments
         .get(&deployment.name)
         .map(AsRef::as_ref);
     let environment = status.and_then(|status| status.generation.as_ref());
-    DeploymentJson {
+    Some(DeploymentJson {
         name: deployment.name.to_string(),
         family: deployment.family.clone(),
         precision: deployment.precision.clone(),
@@ -31,8 +33,9 @@ pub(super) fn deployment(
         seen_at: status.map(|status| status.seen_at),
         environment: environment.map(EnvironmentJson::of).unwrap_or_default(),
         environment_changed_at: status.and_then(|status| status.changed_at),
+        overview,
         probes: probes.iter().map(|status| probe(status)).collect(),
-    }
+    })
 }
 
 fn probe(status: &ProbeStatus) -> ProbeJson {

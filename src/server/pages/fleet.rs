@@ -1,6 +1,7 @@
 //! The fleet: whether anything is slower, since when, why, and how sure that is; then every deployment, those that
 //! want attention first.
 
+mod overview;
 mod row;
 mod selection;
 
@@ -9,6 +10,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use maud::{Markup, html};
 
+pub(in crate::server) use self::overview::overview;
 use self::row::Row;
 pub(super) use self::selection::Selection;
 use self::selection::{Group, ON_A_PAGE, Order};

@@ -9,10 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 const SPACE: char = '\u{a0}';
 
 /// For a figure that there is not.
-pub(super) const NONE: &str = "–";
+pub(crate) const NONE: &str = "–";
 
 /// A figure of any size with four digits that mean something, such as `606.5` or `12,345`.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let whole = value.abs().log10().floor().max(0.0);
     let digits = (3.0 - whole).clamp(0.0, 3.0) as usize;
     grouped(&format!("{value:.digits$}"))
@@ -33,13 +33,13 @@ fn grouped(text: &str) -> String {
 }
 
 /// How many of something, such as `1 run` and `12 runs`.
-pub(super) fn count(number: usize, one: &str, many: &str) -> String {
+pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     let word = if number == 1 { one } else { many };
     format!("{}{SPACE}{word}", grouped(&number.to_string()))
 }
 
 /// Seconds with three digits that mean something, in milliseconds below one.
-pub(super) fn seconds(value: f64) -> String {
+pub(crate) fn seconds(value: f64) -> String {
     let (value, unit) = if value.abs() < 0.9995 {
         (value * 1e3, "ms")
     } else {
@@ -80,12 +80,12 @@ fn percent_number(share: f64) -> String {
 }
 
 /// A ratio, such as `0.951`.
-pub(super) fn ratio(value: f64) -> String {
+pub(crate) fn ratio(value: f64) -> String {
     format!("{value:.3}")
 }
 
 /// A span of time in its largest unit, such as `12 s`, `5 min`, `3 h` or `2 d`.
-pub(super) fn span(length: SignedDuration) -> String {
+pub(crate) fn span(length: SignedDuration) -> String {
     let seconds = length.as_secs().max(0);
     let (number, unit) = match seconds {
         ..120 => (seconds, "s"),
@@ -97,7 +97,7 @@ pub(super) fn span(length: SignedDuration) -> String {
 }
 
 /// When it was, such as `14:02 UTC`, with the date unless that was on the day of `now`.
-pub(super) fn instant(at: Timestamp, now: Timestamp) -> String {
+pub(crate) fn instant(at: Timestamp, now: Timestamp) -> String {
     let (at, now) = (at.to_zoned(TimeZone::UTC), now.to_zoned(TimeZone::UTC));
     let form = if at.date() == now.date() {
         "%H:%M"

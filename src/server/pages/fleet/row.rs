@@ -120,7 +120,7 @@ impl<'a> Row<'a> {
     }
 
     /// What wants attention has the lower rank.
-    fn rank(&self) -> u8 {
+    pub(super) fn rank(&self) -> u8 {
         match self {
             _ if self.is_of(Group::NotServing) || self.is_news => 0,
             _ if self.state == DeploymentState::Saturated => 1,
