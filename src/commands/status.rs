@@ -161,7 +161,11 @@ impl StatusArgs {
     /// Shows a frame at each interval until it is told to stop.
     async fn watch(&self, often: Duration) -> Result<u8, String> {
         let stop = signal::stop_token();
-        let mut screen = Screen::of_stdout();
+        let mut screen = match self.format {
+            Format::Table => Screen::of_stdout(),
+            // It is for a program, and may be longer than any terminal.
+            Format::Json => Screen::pipe(),
+        };
         let mut ticks = interval(often);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last: Option<Answer> = None;
@@ -180,9 +184,7 @@ impl StatusArgs {
             };
             let frame = match (&last, &fault) {
                 (Some(answer), fault) => self.frame(answer, fault.as_deref(), &screen.room()),
-                (None, fault) => {
-                    layout::plain(fault.as_deref().unwrap_or_default(), &screen.room())
-                }
+                (None, fault) => self.without(fault.as_deref().unwrap_or_default(), &screen.room()),
             };
             if !screen.show(&frame)? {
                 break;
@@ -204,15 +206,23 @@ impl StatusArgs {
         .await
     }
 
+    /// What is shown while there has been no answer yet.
+    fn without(&self, fault: &str, room: &Room) -> String {
+        match self.format {
+            Format::Table => layout::plain(fault, room),
+            Format::Json => {
+                eprintln!("vllm-prober: {}", row::clean(fault));
+                String::new()
+            }
+        }
+    }
+
     /// What is shown: `fault` says why it is not of now.
     fn frame(&self, answer: &Answer, fault: Option<&str>, room: &Room) -> String {
         if self.format == Format::Json {
             return match fault {
                 // What reads JSON is not to be given words, nor old figures.
-                Some(fault) => {
-                    eprintln!("vllm-prober: {fault}");
-                    String::new()
-                }
+                Some(fault) => self.without(fault, room),
                 None => format!("{}\n", answer.json.get()),
             };
         }

@@ -36,6 +36,15 @@ impl Screen {
         }
     }
 
+    /// One on which frames follow each other, whatever standard output is.
+    pub(super) fn pipe() -> Self {
+        Self {
+            is_terminal: false,
+            is_coloured: false,
+            last: None,
+        }
+    }
+
     fn size(&self) -> Option<(u16, u16)> {
         self.is_terminal
             .then(|| Term::stdout().size_checked())
@@ -49,9 +58,7 @@ impl Screen {
         Room {
             columns: size.map(|(_, columns)| columns.into()),
             // One line is the cursor's.
-            lines: size
-                .filter(|_| self.is_terminal)
-                .map(|(rows, _)| usize::from(rows).saturating_sub(1)),
+            lines: size.map(|(rows, _)| usize::from(rows).saturating_sub(1)),
             is_coloured: self.is_coloured,
         }
     }
