@@ -609,11 +609,19 @@ async fn two_thousand_slow_clients_do_not_slow_a_scrape_down() {
         .pool_max_idle_per_host(1)
         .build()
         .unwrap();
-    let mut took = Vec::new();
+    let (mut took, mut closed) = (Vec::new(), 0);
     while !slow.is_finished() {
         for client in [&anew, &kept] {
             let begun = Instant::now();
-            let answer = client.get(&url).send().await.unwrap();
+            // In the middle of a burst of newcomers it may be among those that make room. It comes again, as
+            // Prometheus' client does.
+            let answer = match client.get(&url).send().await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    closed += 1;
+                    client.get(&url).send().await.unwrap()
+                }
+            };
             assert_eq!(answer.status(), 200);
             answer.bytes().await.unwrap();
             took.push(begun.elapsed());
@@ -630,6 +638,7 @@ async fn two_thousand_slow_clients_do_not_slow_a_scrape_down() {
         at(0.99),
         at(1.0)
     );
+    assert!(closed * 50 <= took.len(), "{closed} of {} closed", took.len());
     assert!(at(0.99) < Duration::from_millis(100), "{:?}", at(0.99));
     // Machines that others use, too, have moments of their own.
     assert!(at(1.0) < Duration::from_secs(1), "{:?}", at(1.0));
