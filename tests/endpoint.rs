@@ -638,7 +638,11 @@ async fn two_thousand_slow_clients_do_not_slow_a_scrape_down() {
         at(0.99),
         at(1.0)
     );
-    assert!(closed * 50 <= took.len(), "{closed} of {} closed", took.len());
+    assert!(
+        closed * 50 <= took.len(),
+        "{closed} of {} closed",
+        took.len()
+    );
     assert!(at(0.99) < Duration::from_millis(100), "{:?}", at(0.99));
     // Machines that others use, too, have moments of their own.
     assert!(at(1.0) < Duration::from_secs(1), "{:?}", at(1.0));
