@@ -2,7 +2,7 @@
 //!
 //! | path | meaning |
 //! |---|---|
-//! | `/`, `/deployments/…`, `/runs/…`, `/precision`, `/changes` | the pages for people |
+//! | `/`, `/deployments/…`, `/runs/…`, `/precision`, `/changes`, `/about` | the pages for people |
 //! | `/assets/…` | what the pages load |
 //! | `/metrics` | Prometheus exposition, gzipped when asked |
 //! | `/config` | the running configuration, secrets masked |

@@ -151,6 +151,7 @@ async fn every_page_is_whole_in_both_themes_and_on_every_screen() {
         inspect(&browser, &format!("{url}/deployments/{name}"), name).await;
     }
     inspect(&browser, &format!("{url}/changes"), "changes").await;
+    inspect(&browser, &format!("{url}/about"), "about").await;
     inspect(
         &browser,
         &format!("{url}/?q=nothing+has+this+name&sort=up"),

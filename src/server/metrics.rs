@@ -5,12 +5,13 @@ mod deployments;
 mod discovery;
 mod family;
 mod history;
+mod itself;
 mod probe;
 mod verdicts;
 mod vitals;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use prometheus::core::{Collector, Desc};
@@ -25,6 +26,7 @@ use self::catalogue::{
 };
 use self::discovery::{Sources, SourcesCollector};
 use self::family::{Family, Labels};
+pub(super) use self::itself::Itself;
 pub(super) use self::probe::text as of_probe;
 use self::vitals::VitalsCollector;
 use crate::board::{Board, Snapshot};
@@ -45,6 +47,8 @@ pub struct Exposition {
     reload_successful: Gauge,
     reloaded_at: Gauge,
     sources: Arc<Sources>,
+    vitals: Arc<Vitals>,
+    history: OnceLock<Arc<Health>>,
 }
 
 impl Exposition {
@@ -101,7 +105,7 @@ impl Exposition {
             .register(Box::new(BoardCollector::new(board)))
             .expect("every name is registered once");
         registry
-            .register(Box::new(VitalsCollector::new(vitals)))
+            .register(Box::new(VitalsCollector::new(Arc::clone(&vitals))))
             .expect("every name is registered once");
         let sources = Arc::<Sources>::default();
         registry
@@ -113,6 +117,8 @@ impl Exposition {
             reload_successful,
             reloaded_at,
             sources,
+            vitals,
+            history: OnceLock::new(),
         }
     }
 
@@ -134,6 +140,8 @@ impl Exposition {
 
     /// Adds the metrics of the history. To be said once.
     pub fn show_history(&self, health: Arc<Health>) {
+        // A second one cannot be registered.
+        let _ = self.history.set(Arc::clone(&health));
         self.registry
             .register(Box::new(history::HistoryCollector::new(health)))
             .expect("every name is registered once");

@@ -1,8 +1,10 @@
-//! The pages for people: the fleet, one deployment, what has changed, and what they are drawn with.
+//! The pages for people: the fleet, one deployment, what has changed, this program itself, and what they are drawn
+//! with.
 //!
 //! All of it is rendered here, from the board's snapshot: a page is whole without a script, loads nothing from
 //! elsewhere, and every text that comes from a server or a configuration is escaped by the template.
 
+mod about;
 mod assets;
 mod changes;
 mod curves;
@@ -68,6 +70,7 @@ pub(super) fn router() -> Router<Arc<Served>> {
         .route("/runs/{id}", get(run))
         .route("/precision", get(precision))
         .route("/changes", get(changes))
+        .route("/about", get(about))
         .route("/assets/{name}", get(assets::answer))
 }
 
@@ -182,6 +185,15 @@ async fn changes(State(served): State<Arc<Served>>) -> Page {
     Page {
         status: StatusCode::OK,
         html: changes::html(&served.board.snapshot(), now()),
+    }
+}
+
+async fn about(State(served): State<Arc<Served>>) -> Page {
+    let itself = served.exposition.itself();
+    let configuration = served.configuration.load();
+    Page {
+        status: StatusCode::OK,
+        html: about::html(&itself, &served.board.snapshot(), &configuration, now()),
     }
 }
 

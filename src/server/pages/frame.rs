@@ -36,7 +36,7 @@ pub(super) fn page(title: &str, root: &str, main: &Markup, now: Timestamp) -> St
                         a href={ (root) "precision" } { "Precision" }
                         a href={ (root) "changes" } { "Changes" }
                         a href={ (root) "metrics" } { "Metrics" }
-                        a href={ (root) "config" } { "Configuration" }
+                        a href={ (root) "about" } { "About" }
                         a href={ (root) "api/v1/deployments" } { "API" }
                     }
                     p.asof { "as of " (moment(now, now)) }
