@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 pub use self::logs::{RunLogs, USUAL_LOGS};
 pub use self::recent::{MOST_RUNS, RecentChange, RecentFigures, RecentRun, RecentRuns};
@@ -29,6 +30,7 @@ use crate::workload::Workload;
 #[derive(Debug)]
 pub struct Board {
     snapshot: ArcSwap<Snapshot>,
+    version: watch::Sender<u64>,
     logs: RunLogs,
 }
 
@@ -323,6 +325,7 @@ impl Board {
     pub fn new(snapshot: Snapshot) -> Self {
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
+            version: watch::Sender::new(0),
             logs: RunLogs::default(),
         }
     }
@@ -332,6 +335,16 @@ impl Board {
         self.snapshot.load_full()
     }
 
+    /// The number of the snapshot: another one after each change.
+    pub fn version(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    fn publish(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+        self.version.send_modify(|version| *version += 1);
+    }
+
     /// The logs of the last runs.
     pub fn logs(&self) -> &RunLogs {
         &self.logs
@@ -339,14 +352,14 @@ impl Board {
 
     /// Publishes another state of everything. For the one writer only, as [`Self::update`].
     pub fn replace(&self, snapshot: Snapshot) {
-        self.snapshot.store(Arc::new(snapshot));
+        self.publish(snapshot);
     }
 
     /// Publishes what is now known of a deployment. For the one writer only, as [`Self::update`].
     pub fn update_deployment(&self, name: &DeploymentName, status: DeploymentStatus) {
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
         snapshot.deployments.insert(name.clone(), Arc::new(status));
-        self.snapshot.store(Arc::new(snapshot));
+        self.publish(snapshot);
     }
 
     /// Publishes a snapshot in which `change` has been made to one probe. For the one writer only: what
@@ -354,6 +367,6 @@ impl Board {
     pub fn update(&self, probe: usize, change: impl FnOnce(&mut ProbeStatus)) {
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
         change(Arc::make_mut(&mut snapshot.probes[probe]));
-        self.snapshot.store(Arc::new(snapshot));
+        self.publish(snapshot);
     }
 }

@@ -6,6 +6,7 @@
 //! | `/assets/…` | what the pages load |
 //! | `/metrics` | Prometheus exposition, gzipped when asked |
 //! | `/config` | the running configuration, secrets masked |
+//! | `/events` | server-sent events: something on the pages has changed |
 //! | `/-/healthy` | 200 while the process serves |
 //! | `/discovery` | the deployments as targets, for Prometheus' `http_sd` |
 //! | `/api/v1/…` | the deployments in JSON, and what can be said of their verdicts |
@@ -20,6 +21,7 @@ mod client_certificates;
 mod connections;
 mod crowd;
 mod discovery;
+mod events;
 mod front;
 pub mod metrics;
 mod pages;
@@ -50,6 +52,7 @@ use tower_http::compression::CompressionLayer;
 
 pub use self::client_certificates::ClientPolicy;
 use self::crowd::Crowd;
+use self::events::Listening;
 pub use self::front::{Front, MAX_CONNECTIONS};
 use self::metrics::Exposition;
 pub use self::pages::last_run_in_words;
@@ -163,13 +166,14 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let crowd = Crowd::new(front.max_connections);
+    let listening = Listening::new(front.max_connections, stop.clone());
     let mut serving = JoinSet::new();
     for listener in listeners {
         serving.spawn(connections::serve(
             listener,
             Arc::clone(&front),
             Arc::clone(&crowd),
-            router(Arc::clone(&served)),
+            router(Arc::clone(&served), listening.clone()),
             stop.clone(),
         ));
     }
@@ -180,12 +184,16 @@ pub async fn serve(
 }
 
 /// Every route.
-pub fn router(served: Arc<Served>) -> Router {
+fn router(served: Arc<Served>, listening: Listening) -> Router {
+    let events = move |State(served): State<Arc<Served>>| async move {
+        listening.answer(served.board.version())
+    };
     Router::new()
         .route("/metrics", get(exposition))
         .route("/config", get(configuration))
         .route("/probe", get(probe::probe))
         .route("/discovery", get(discovery::targets))
+        .route("/events", get(events))
         .route("/-/healthy", get(|| async { "vllm-prober is healthy.\n" }))
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload))

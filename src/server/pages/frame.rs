@@ -22,7 +22,7 @@ pub(super) fn page(title: &str, root: &str, main: &Markup, now: Timestamp) -> St
                 title { (title) }
                 link rel="icon" type="image/svg+xml" href={ (root) (assets::ICON.path()) };
                 link rel="stylesheet" href={ (root) (assets::STYLE.path()) };
-                script src={ (root) (assets::SCRIPT.path()) } defer {}
+                script src={ (root) (assets::SCRIPT.path()) } data-events={ (root) "events" } defer {}
             }
             body {
                 a.skip href="#main" { "Skip to the content" }
@@ -40,6 +40,7 @@ pub(super) fn page(title: &str, root: &str, main: &Markup, now: Timestamp) -> St
                         a href={ (root) "api/v1/deployments" } { "API" }
                     }
                     p.asof { "as of " (moment(now, now)) }
+                    p.lost role="status" {}
                 }
                 main id="main" { (main) }
                 footer {
