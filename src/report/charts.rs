@@ -11,7 +11,7 @@ use plotters::prelude::{DrawingBackend, SVGBackend};
 use plotters::style::{IntoFont, RGBColor, TextStyle};
 
 pub use self::bars::{Bar, BarChart, bars};
-pub use self::time::{Mark, Segment, TimeChart, WIDE, over_time};
+pub use self::time::{Mark, Plot, Segment, TimeChart, WIDE, over_time};
 
 /// Stands for the colour of text until it is known where the chart goes. No other colour is this.
 const INK: RGBColor = RGBColor(1, 2, 3);

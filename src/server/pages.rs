@@ -18,8 +18,10 @@ mod frame;
 mod last_run;
 mod precision;
 pub(crate) mod quantity;
+mod readout;
 mod run;
 mod shown_runs;
+mod shown_time;
 mod sparkline;
 
 use std::collections::BTreeMap;
@@ -98,7 +100,8 @@ async fn deployment(
     let now = now();
     let given = |name: &str| asked.get(name).map(String::as_str);
     let shown = deployment::ShownRuns::read(given("runs"), given("workload"));
-    match deployment::html(&served.board.snapshot(), &name, &shown, now) {
+    let time = deployment::ShownTime::read(given("last"), given("from"), given("to"));
+    match deployment::html(&served.board.snapshot(), &name, &shown, time, now) {
         Some(html) => Page {
             status: StatusCode::OK,
             html,

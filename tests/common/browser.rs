@@ -79,7 +79,7 @@ impl Browser {
     }
 
     /// Sends the browser a command of its own protocol.
-    async fn command(&self, name: &str, parameters: Value) {
+    pub(crate) async fn command(&self, name: &str, parameters: Value) {
         let body = json!({ "cmd": name, "params": parameters });
         self.post("/goog/cdp/execute", &body).await;
     }

@@ -91,12 +91,48 @@ pub struct TimeChart {
     pub band: Option<(f64, f64)>,
 }
 
+/// Where the runs are within a chart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plot {
+    /// The left end of the horizontal axis, in the chart's own pixels.
+    pub left: f64,
+    /// The right end of it.
+    pub right: f64,
+    /// The width of the chart.
+    pub width: f64,
+    /// The instant of the left end, in seconds since the Unix epoch.
+    pub from: f64,
+    /// The instant of the right end.
+    pub to: f64,
+}
+
+impl Plot {
+    /// Where the runs are within each of `charts`, which are drawn together; `None` when there is none.
+    pub fn of(charts: &[TimeChart]) -> Option<Self> {
+        let first = charts.first()?;
+        let (from, to) = widened(first.range);
+        let right = shared_room(charts) as u32;
+        Some(Self {
+            left: SIDES.0.into(),
+            right: (first.size.0 - SIDES.1 - right).into(),
+            width: first.size.0.into(),
+            from,
+            to,
+        })
+    }
+}
+
+/// Pixels that every one of `charts` leaves on the right, so that an instant has the same place in all of them.
+fn shared_room(charts: &[TimeChart]) -> f64 {
+    charts.iter().map(room_on_the_right).fold(0.0, f64::max)
+}
+
 /// Draws charts of one range, one below the other, so that an instant has the same place in all of them.
 ///
 /// # Errors
 /// When the drawing library cannot.
 pub fn over_time(charts: &[TimeChart]) -> Result<Vec<Chart>, Undrawn> {
-    let right = charts.iter().map(room_on_the_right).fold(0.0, f64::max);
+    let right = shared_room(charts);
     let drawn = charts.iter().map(|chart| {
         let mut svg = String::new();
         draw(chart, &mut svg, right).map_err(|error| Undrawn::new(&error))?;

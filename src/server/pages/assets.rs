@@ -25,6 +25,16 @@ pub(super) static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     )
 });
 
+/// What reads charts off, where scripts run.
+pub(super) static CHARTS: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new(
+        "charts",
+        "js",
+        "text/javascript",
+        include_str!("assets/charts.js"),
+    )
+});
+
 /// What a browser shows beside a title.
 pub(super) static ICON: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new(
@@ -65,7 +75,7 @@ impl Asset {
 
 /// Answers with the asset of that name.
 pub(super) async fn answer(Path(name): Path<String>, asked: HeaderMap) -> Response {
-    let all = [&*STYLE, &*SCRIPT, &*ICON];
+    let all = [&*STYLE, &*SCRIPT, &*CHARTS, &*ICON];
     let Some(asset) = all.into_iter().find(|asset| asset.name == name) else {
         return (
             StatusCode::NOT_FOUND,

@@ -3,10 +3,13 @@
 
 use jiff::Timestamp;
 
-use super::finding::fields;
+use super::finding::{fields, with_unit};
+use super::quantity::seconds;
+use super::readout::Readout;
+use super::shown_time::ShownTime;
 use crate::board::{ProbeStatus, RecentChange, RecentFigures, RecentRun};
 use crate::measure::Measure;
-use crate::report::charts::{Mark, Segment, TimeChart, Undrawn, over_time};
+use crate::report::charts::{Mark, Plot, Segment, TimeChart, Undrawn, over_time};
 use crate::statistics::InvalidReason;
 
 /// Width and height of a chart, in its own pixels.
@@ -17,6 +20,19 @@ const SIZE: (u32, u32) = (720, 260);
 pub(super) struct Curve {
     pub(super) caption: &'static str,
     pub(super) svg: String,
+    /// The value of each run with its unit, or null, in JSON.
+    pub(super) values: String,
+}
+
+/// The charts of a probe.
+#[derive(Debug)]
+pub(super) enum Curves {
+    /// No run has a figure yet.
+    None,
+    /// None has one during the time that is shown.
+    NoneThen,
+    /// Some have.
+    Drawn(Vec<Curve>, Readout),
 }
 
 /// A figure that is drawn: its name, its unit, and the measure whose baseline it has.
@@ -66,23 +82,34 @@ const DRAWN: [Drawn; 6] = [
     },
 ];
 
-/// The charts of the last runs of `probe`, in an environment that had these `changes`. A figure that no run has is
-/// left out.
+/// The charts of the last runs of `probe` during `time` as of `now`, in an environment that had these `changes`. A
+/// figure that no run has is left out.
 ///
 /// # Errors
 /// When one cannot be drawn.
-pub(super) fn of(probe: &ProbeStatus, changes: &[RecentChange]) -> Result<Vec<Curve>, Undrawn> {
-    let runs: Vec<&RecentRun> = probe.recent.iter().collect();
-    let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
-        return Ok(Vec::new());
+pub(super) fn of(
+    probe: &ProbeStatus,
+    all_changes: &[RecentChange],
+    time: ShownTime,
+    now: Timestamp,
+) -> Result<Curves, Undrawn> {
+    let all = || probe.recent.iter();
+    let (Some(first), Some(last)) = (all().next(), all().next_back()) else {
+        return Ok(Curves::None);
     };
-    let range = (first.ended_at, last.ended_at);
-    let changes: Vec<&RecentChange> = changes
+    let whole = (first.ended_at, last.ended_at);
+    let Some(range) = time.of(whole, now) else {
+        return Ok(Curves::NoneThen);
+    };
+    let runs: Vec<&RecentRun> = all()
+        .filter(|run| range.0 <= run.ended_at && run.ended_at <= range.1)
+        .collect();
+    let changes: Vec<&RecentChange> = all_changes
         .iter()
         .filter(|change| range.0 < change.at && change.at <= range.1)
         .collect();
     let marks = marks(&runs, &changes);
-    let (captions, charts): (Vec<_>, Vec<_>) = DRAWN
+    let (shown, charts): (Vec<_>, Vec<_>) = DRAWN
         .iter()
         .filter_map(|drawn| {
             let segments = segments(&runs, &changes, drawn.of);
@@ -108,18 +135,38 @@ pub(super) fn of(probe: &ProbeStatus, changes: &[RecentChange]) -> Result<Vec<Cu
                     .zip(borne)
                     .map(|(level, share)| (level * (1.0 - share), level * (1.0 + share))),
             };
-            Some((drawn.caption, chart))
+            Some((drawn, chart))
         })
         .unzip();
-    let drawn = over_time(&charts)?;
-    Ok(captions
+    let Some(plot) = Plot::of(&charts) else {
+        return Ok(if time == ShownTime::All {
+            Curves::None
+        } else {
+            Curves::NoneThen
+        });
+    };
+    let curves = shown
         .into_iter()
-        .zip(drawn)
-        .map(|(caption, chart)| Curve {
-            caption,
+        .zip(over_time(&charts)?)
+        .map(|(drawn, chart)| Curve {
+            caption: drawn.caption,
             svg: chart.inline(),
+            values: values(&runs, drawn).to_string(),
+        });
+    let readout = Readout::of(&runs, &plot, whole, all_changes);
+    Ok(Curves::Drawn(curves.collect(), readout))
+}
+
+/// The value of each run as it is told; null where there is none.
+fn values(runs: &[&RecentRun], drawn: &Drawn) -> serde_json::Value {
+    let told = runs.iter().map(|run| {
+        let value = run.figures.as_ref().and_then(drawn.of)?;
+        Some(match drawn.measure {
+            Some(measure) => with_unit(measure, value),
+            None => seconds(value),
         })
-        .collect())
+    });
+    told.collect()
 }
 
 /// Runs that follow each other in one environment and all have the figure.

@@ -4,12 +4,15 @@
 use jiff::Timestamp;
 use maud::{Markup, PreEscaped, html};
 
-use super::curves::{self, Curve};
+use super::assets;
+use super::curves::{self, Curve, Curves};
 use super::finding::{Finding, fields, name, with_unit};
 use super::fleet::{state, verdict};
 use super::frame::{self, moment};
 use super::quantity::{NONE, count, number, percent, ratio, seconds};
+use super::readout::Readout;
 pub(super) use super::shown_runs::ShownRuns;
+pub(super) use super::shown_time::ShownTime;
 use crate::board::{DeploymentStatus, ProbeStatus, RecentRun, Snapshot};
 use crate::environment::EnvironmentField;
 use crate::measure::Measure;
@@ -18,11 +21,12 @@ use crate::verdict::{Comparison, Judgement};
 /// Runs in the table.
 const MOST_RUNS: usize = 50;
 
-/// Renders the deployment of that name as it is at `now`, with the runs of `shown`; `None` when there is none.
+/// Renders the deployment of that name as it is at `now`, with the runs of `shown` and the charts of `time`; `None` when there is none.
 pub(super) fn html(
     snapshot: &Snapshot,
     wanted: &str,
     shown: &ShownRuns,
+    time: ShownTime,
     now: Timestamp,
 ) -> Option<String> {
     let probes = snapshot
@@ -55,11 +59,12 @@ pub(super) fn html(
             }
         }
         @for probe in probes.iter().filter(|probe| !probe.workload.is_light()) {
-            (judged(probe, status, now))
+            (judged(probe, status, (shown, time), now))
         }
         (environment(status, now))
-        (shown.form(probes))
+        (shown.form(probes, &time.pairs()))
         @for probe in probes.iter().filter(|probe| shown.is_of(probe)) { (runs(probe, shown, now)) }
+        script src={ "../" (assets::CHARTS.path()) } defer {}
         p { "The same for programs: " a href=(frame::api("../", wanted)) { (frame::api("", wanted)) } }
     };
     let title = format!("{wanted} · vllm-prober");
@@ -79,7 +84,12 @@ pub(super) fn missing(wanted: &str, now: Timestamp) -> String {
 }
 
 /// What the judges say of a probe, and its figures over time.
-fn judged(probe: &ProbeStatus, status: Option<&DeploymentStatus>, now: Timestamp) -> Markup {
+fn judged(
+    probe: &ProbeStatus,
+    status: Option<&DeploymentStatus>,
+    asked: (&ShownRuns, ShownTime),
+    now: Timestamp,
+) -> Markup {
     let finding = Finding::of(probe);
     let judgements = probe.opinion.as_ref().map(|opinion| &opinion.judgements);
     html! {
@@ -91,7 +101,7 @@ fn judged(probe: &ProbeStatus, status: Option<&DeploymentStatus>, now: Timestamp
                     @if let Some(why) = finding.why(status, now) { p.quiet { (why) } }
                     @if let Some(seen) = finding.acknowledged(now) { p.quiet { (seen) } }
                 }
-            (figures(probe, status))
+            (figures(probe, status, asked, now))
             @if let Some(judgements) = judgements {
                 div.wide tabindex="0" role="region" aria-label="Judgement of every measure" {
                     table.facts {
@@ -147,32 +157,53 @@ fn measure_row(measure: Measure, judgement: &Judgement, now: Timestamp) -> Marku
     }
 }
 
-/// The figures of a probe over time.
-fn figures(probe: &ProbeStatus, status: Option<&DeploymentStatus>) -> Markup {
+/// The figures of a probe over time, with the runs and the time that were asked for.
+fn figures(
+    probe: &ProbeStatus,
+    status: Option<&DeploymentStatus>,
+    (shown, time): (&ShownRuns, ShownTime),
+    now: Timestamp,
+) -> Markup {
     let changes = status.map_or(&[][..], |status| &status.recent_changes);
-    let curves = match curves::of(probe, changes) {
-        Ok(curves) => curves,
-        Err(error) => return html! { p.notice { (error) } },
-    };
+    let choice = || time.choice(&shown.pairs(), now);
+    match curves::of(probe, changes, time, now) {
+        Err(error) => html! { p.notice { (error) } },
+        Ok(Curves::None) => {
+            html! { p.empty { "There is no run yet that counts, so there is nothing to draw." } }
+        }
+        Ok(Curves::NoneThen) => html! {
+            (choice())
+            p.empty { "No run that counts is known of this time. Choose another one." }
+        },
+        Ok(Curves::Drawn(curves, readout)) => html! {
+            (choice())
+            (charts(&curves, &readout))
+        },
+    }
+}
+
+fn charts(curves: &[Curve], readout: &Readout) -> Markup {
     html! {
-        @if curves.is_empty() {
-            p.empty { "There is no run yet that counts, so there is nothing to draw." }
-        } @else {
-            p.legend {
-                "Last " (count(probe.recent.iter().len(), "run", "runs")) ". "
-                span { "┄ baseline and its tolerance" } " "
-                span { "│ a change of the environment" } " "
-                span { "× a run that does not count" } " "
-                span { "▲ disturbed by other traffic" }
-            }
-            div.curves {
-                @for Curve { caption, svg } in &curves {
-                    // On a narrow screen it scrolls by itself.
-                    figure tabindex="0" {
-                        figcaption { (caption) }
-                        // It was escaped where it was drawn.
-                        (PreEscaped(svg))
-                    }
+        p.legend {
+            (count(readout.shown, "run", "runs")) ". "
+            span { "┄ baseline and its tolerance" } " "
+            span { "│ a change of the environment" } " "
+            span { "× a run that does not count" } " "
+            span { "▲ disturbed by other traffic" }
+        }
+        p.legend.scripted {
+            "Point at a run or tap it to read it off, and drag over a time to zoom to it. With the keyboard, in a chart: "
+            kbd { "←" } " " kbd { "→" } " from run to run, " kbd { "Enter" } " opens the run, "
+            kbd { "+" } " " kbd { "−" } " zoom, " kbd { "0" } " shows all."
+        }
+        div.curves data-plot=(readout.plot) data-runs=(readout.runs) data-environments=(readout.environments) {
+            @for Curve { caption, svg, values } in curves {
+                // On a narrow screen it scrolls by itself.
+                figure tabindex="0" data-values=(values) {
+                    figcaption { (caption) }
+                    p.readout.scripted aria-live="polite" data-kept {}
+                    // It was escaped where it was drawn.
+                    div.plot { (PreEscaped(svg)) }
                 }
             }
         }
@@ -303,8 +334,12 @@ mod tests {
         "2026-03-01T12:00:00Z".parse().unwrap()
     }
 
+    fn shown(snapshot: &Snapshot, name: &str, shown: &ShownRuns) -> Option<String> {
+        html(snapshot, name, shown, ShownTime::All, now())
+    }
+
     fn page(name: &str) -> String {
-        html(&fixture::fleet(now()), name, &ShownRuns::default(), now()).unwrap()
+        shown(&fixture::fleet(now()), name, &ShownRuns::default()).unwrap()
     }
 
     #[test]
@@ -351,15 +386,63 @@ mod tests {
         let spare = page("qwen3-8b-spare");
         assert!(spare.contains("There was no run yet.") && spare.contains("nothing to draw"));
         let shown = ShownRuns::default();
-        assert_eq!(html(&fixture::fleet(now()), "nobody", &shown, now()), None);
+        assert_eq!(
+            html(
+                &fixture::fleet(now()),
+                "nobody",
+                &shown,
+                ShownTime::All,
+                now()
+            ),
+            None
+        );
         assert!(missing("<script>", now()).contains("<b>&lt;script&gt;</b>"));
+    }
+
+    #[test]
+    fn the_charts_show_the_time_that_was_asked_for() {
+        let runs = |last: &str| {
+            let time = ShownTime::read(Some(last), None, None);
+            let snapshot = fixture::fleet(now());
+            let page = html(
+                &snapshot,
+                "qwen3-32b-nvfp4",
+                &ShownRuns::default(),
+                time,
+                now(),
+            );
+            let page = page.unwrap();
+            let runs = page.split("data-runs=\"[").nth(1);
+            runs.map_or(0, |runs| {
+                runs.split('"').next().unwrap().matches('[').count()
+            })
+        };
+        let (all, day, hour) = (runs("none"), runs("24"), runs("6"));
+        assert!(all > day && day > hour && hour > 0, "{all} {day} {hour}");
+        let time = ShownTime::read(
+            None,
+            Some("2020-01-01T00:00:00Z"),
+            Some("2020-01-02T00:00:00Z"),
+        );
+        let snapshot = fixture::fleet(now());
+        let page = html(
+            &snapshot,
+            "qwen3-32b-fp8",
+            &ShownRuns::default(),
+            time,
+            now(),
+        );
+        assert!(
+            page.unwrap()
+                .contains("No run that counts is known of this time")
+        );
     }
 
     #[test]
     fn runs_are_chosen_by_whether_they_count() {
         let rows = |which: &str| {
             let shown = ShownRuns::read(Some(which), None);
-            let page = html(&fixture::fleet(now()), "qwen3-32b-fp8", &shown, now()).unwrap();
+            let page = self::shown(&fixture::fleet(now()), "qwen3-32b-fp8", &shown).unwrap();
             let invalid = page.matches("<tr data-invalid").count();
             (page.matches("../runs/").count() - invalid, invalid)
         };
@@ -367,7 +450,7 @@ mod tests {
         assert_eq!(rows("valid"), (50, 0));
         assert_eq!(rows("all"), (47, 3));
         let shown = ShownRuns::read(Some("invalid"), None);
-        let page = html(&fixture::fleet(now()), "qwen3-32b-bf16", &shown, now()).unwrap();
+        let page = self::shown(&fixture::fleet(now()), "qwen3-32b-bf16", &shown).unwrap();
         assert!(page.contains("is one of these."), "{page}");
     }
 
@@ -377,6 +460,7 @@ mod tests {
             &fixture::hostile(now()),
             fixture::HOSTILE,
             &ShownRuns::default(),
+            ShownTime::All,
             now(),
         )
         .unwrap();

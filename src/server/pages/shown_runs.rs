@@ -57,8 +57,19 @@ impl ShownRuns {
         }
     }
 
-    /// Where it is chosen.
-    pub(super) fn form(&self, probes: &[Arc<ProbeStatus>]) -> Markup {
+    /// What of the query says so.
+    pub(super) fn pairs(&self) -> Vec<(&'static str, String)> {
+        let which = (self.which != Which::All).then(|| ("runs", self.which.label().to_owned()));
+        let workload = self.workload.clone().map(|name| ("workload", name));
+        which.into_iter().chain(workload).collect()
+    }
+
+    /// Where it is chosen. `others` are what else the query says, and stay.
+    pub(super) fn form(
+        &self,
+        probes: &[Arc<ProbeStatus>],
+        others: &[(&'static str, String)],
+    ) -> Markup {
         html! {
             form.filter method="get" id="runs" action="#runs" aria-label="Which runs are shown" {
                 label { span { "Runs" }
@@ -78,6 +89,7 @@ impl ShownRuns {
                         }
                     }
                 }
+                @for (name, value) in others { input type="hidden" name=(name) value=(value); }
                 button { "Show" }
             }
         }
