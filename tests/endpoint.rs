@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -1001,6 +1001,37 @@ fn said_by(command: &mut Command) -> (bool, String) {
         output.status.success(),
         String::from_utf8_lossy(&said).into_owned(),
     )
+}
+
+#[test]
+#[ignore = "needs curl"]
+fn events_come_by_either_version_of_http_and_end_with_the_daemon() {
+    for (option, version) in [("--http2", "2"), ("--http1.1", "1.1")] {
+        let (directory, config, _) = place();
+        let (daemon, address) = serve(&config, TLS, &[]);
+        let mut curl = Command::new("curl")
+            .args(["-sSN", "--compressed", "--noproxy", "*", option])
+            .args(["-w", "ended well by HTTP/%{http_version}", "--cacert"])
+            .arg(directory.path().join("ca.crt"))
+            .arg(format!("https://{address}/events"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        let mut lines = BufReader::new(curl.stdout.take().unwrap());
+        while !said.contains("event: changed\n") {
+            assert!(lines.read_line(&mut said).unwrap() > 0, "{option}: {said}");
+        }
+        let began = Instant::now();
+        let (status, _) = daemon.terminate(Duration::from_secs(10));
+        let took = began.elapsed();
+        assert!(status.success(), "{option}: {status}");
+        assert!(took < Duration::from_secs(3), "{option}: {took:?}");
+        lines.read_to_string(&mut said).unwrap();
+        assert!(curl.wait().unwrap().success(), "{option}: {said}");
+        let end = format!("ended well by HTTP/{version}");
+        assert!(said.ends_with(&end), "{option}: {said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use vllm_prober::board::{DeploymentStatus, ProbeStatus, Snapshot};
+use vllm_prober::board::{DeploymentStatus, ProbeStatus, RecentRun, RecentRuns, Snapshot};
 use vllm_prober::condition::{Condition, DeploymentState};
 use vllm_prober::deployment::{Deployment, DeploymentName, Endpoint};
 use vllm_prober::environment::{Environment, EnvironmentField, EnvironmentSource, Finding};
@@ -341,6 +341,26 @@ pub(crate) fn large(deployments: usize, now: Timestamp) -> Snapshot {
         many.probes.push(Arc::new(status));
     }
     many
+}
+
+/// The same with more than a hundred runs of each deployment on average, none of them held twice.
+pub(crate) fn long_lived(deployments: usize, now: Timestamp) -> Snapshot {
+    let mut fleet = large(deployments, now);
+    for probe in &mut fleet.probes {
+        let probe = Arc::make_mut(probe);
+        let mut recent = RecentRuns::clone(&probe.recent);
+        let first = recent.iter().next().cloned();
+        let before = (1..=25).rev().filter_map(|n| {
+            let first = first.clone()?;
+            Some(RecentRun {
+                ended_at: first.ended_at - SignedDuration::from_mins(15 * n),
+                ..first
+            })
+        });
+        recent.recall(before.collect());
+        probe.recent = Arc::new(recent);
+    }
+    fleet
 }
 
 /// A run as the history has it, with its requests.

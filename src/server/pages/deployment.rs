@@ -439,6 +439,28 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "a measurement"]
+    fn a_deployment_among_a_thousand_takes_less_than_100_ms() {
+        let fleet = fixture::long_lived(1_000, now());
+        let names = fleet
+            .probes
+            .iter()
+            .map(|probe| probe.deployment.name.as_str());
+        for name in names.filter(|name| name.ends_with("-0") || name.ends_with("99")) {
+            for last in [None, Some("6")] {
+                let start = tokio::time::Instant::now();
+                let time = ShownTime::read(last, None, None);
+                let page = html(&fleet, name, &ShownRuns::default(), time, now());
+                let took = start.elapsed();
+                let length = page.map(|page| page.len() / 1_000);
+                println!("{name}, {last:?}: {took:?}, {length:?} kB");
+                assert!(took.as_millis() < 100, "{took:?}");
+                assert!(length.is_some_and(|length| length < 300), "{length:?}");
+            }
+        }
+    }
+
+    #[test]
     fn runs_are_chosen_by_whether_they_count() {
         let rows = |which: &str| {
             let shown = ShownRuns::read(Some(which), None);
