@@ -9,12 +9,13 @@ mod judging;
 mod log;
 mod orders;
 mod plan;
+mod publishing;
 mod replan;
 mod run_logs;
+mod seating;
 mod visits;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,28 +27,24 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
-use uuid::Uuid;
+use tracing::{info, warn};
 
-use self::judging::{Bench, Replayed, Unread};
+use self::judging::{Bench, Replayed};
 pub use self::plan::{NextPlan, Plan, PlannedProbe, RemovedRuns};
 use self::visits::Visits;
 use crate::agenda::{Agenda, DeferredReason, Event, ProbeKey, SkippedReason, Spent};
-use crate::board::{Board, DeploymentStatus};
+use crate::board::Board;
 use crate::client::Tokens;
 use crate::condition::Condition;
-use crate::deployment::Deployment;
-use crate::environment::{FieldChange, Generation};
+use crate::environment::Generation;
 use crate::guard::Hold;
-use crate::history::{self, EnvironmentChange, Recorder};
+use crate::history::Recorder;
 use crate::lifecycle::Orders;
-use crate::measure::Measure;
-use crate::measurement::{Run, RunId};
-use crate::report::{EnvironmentJson, FieldChangeJson, RunJson};
+use crate::measurement::Run;
+use crate::report::{EnvironmentJson, RunJson};
 use crate::runner::{Attempt, Notes, RunError, measure};
 use crate::statistics::{Summary, summarize};
 use crate::supervisor::{Supervisor, Watchdog};
-use crate::verdict::Edge;
 
 /// The longest sleep between two looks at the wall clock, so that a clock that was set, or a machine that
 /// slept, is noticed.
@@ -199,53 +196,6 @@ impl Prober {
         self.drain().await;
     }
 
-    /// Seats judges for every probe.
-    fn seat_judges(&mut self) {
-        let mut unread = Vec::new();
-        for probe in self.plan.probes.clone() {
-            let bench = self.seat(&probe, &mut unread);
-            self.benches.push(bench);
-        }
-        self.read_history(unread);
-    }
-
-    /// Seats judges for a probe, who read its history first if there is one: then that is noted in `unread`.
-    fn seat(&mut self, probe: &PlannedProbe, unread: &mut Vec<Unread>) -> Bench {
-        if probe.workload.is_light() {
-            return Bench::Empty;
-        }
-        if self.storage.is_none() {
-            return Bench::sitting(&probe.deployment.tolerances);
-        }
-        let Ticket(seat) = self.new_ticket();
-        unread.push(Unread {
-            seat,
-            series: probe.series(),
-            tolerances: probe.deployment.tolerances.clone(),
-        });
-        Bench::replaying(seat)
-    }
-
-    /// Lets judges read, in the background.
-    fn read_history(&self, unread: Vec<Unread>) {
-        if let Some(storage) = self.storage.clone().filter(|_| !unread.is_empty()) {
-            tokio::spawn(judging::replay(storage, unread, self.seated.0.clone()));
-        }
-    }
-
-    fn sit(&mut self, mut replayed: Replayed) {
-        let seat = replayed.seat;
-        // Another plan may have unseated them meanwhile.
-        if let Some(probe) = self.benches.iter().position(|bench| bench.awaits(seat)) {
-            let before = mem::take(&mut replayed.recent);
-            self.board.update(probe, |status| {
-                Arc::make_mut(&mut status.recent).recall(before);
-            });
-            let edges = self.benches[probe].sit(replayed);
-            self.publish_opinion(probe, &edges);
-        }
-    }
-
     fn new_ticket(&mut self) -> Ticket {
         let ticket = Ticket(self.issued);
         self.issued += 1;
@@ -257,22 +207,6 @@ impl Prober {
         if let Some(run) = self.in_flight.get(&ticket) {
             run.cut.cancel();
         }
-    }
-
-    /// Publishes what the judges of a probe say now, and logs the verdicts that begin.
-    fn publish_opinion(&self, probe: usize, edges: &[(Measure, Edge)]) {
-        let PlannedProbe {
-            deployment,
-            workload,
-            ..
-        } = &self.plan.probes[probe];
-        let Some(judges) = self.benches[probe].judges() else {
-            return;
-        };
-        let opinion = Arc::new(judges.opinion());
-        log::verdicts(deployment, workload, edges, &opinion);
-        self.board
-            .update(probe, |status| status.opinion = Some(opinion));
     }
 
     fn until_next_wake(&self) -> Duration {
@@ -425,115 +359,6 @@ impl Prober {
         if let Some(event) = event {
             log::held(deployment, workload, hold, event);
             self.take(event);
-        }
-    }
-
-    fn publish(
-        &mut self,
-        probe: ProbeKey,
-        outcome: Result<Finished, RunError>,
-        run_id: Option<&RunId>,
-    ) {
-        let PlannedProbe {
-            deployment,
-            workload,
-            ..
-        } = self.plan.probes[probe.0].clone();
-        match outcome {
-            Ok(Finished {
-                run,
-                summary,
-                ended_at,
-            }) => {
-                log::run(&deployment, &workload, &run, &summary);
-                let condition = Condition::after_run(&run, &summary);
-                let fingerprint = self.judge(&deployment, condition, Some((&run, &summary)));
-                let judged = judging::of_summary(&summary, ended_at, fingerprint);
-                self.board.update(probe.0, |status| {
-                    status.in_progress = false;
-                    status.ran(&run, summary, ended_at);
-                });
-                let edges = self.benches[probe.0].take(run.id.clone(), judged);
-                self.publish_opinion(probe.0, &edges);
-            }
-            Err(RunError::Cut) => {
-                info!(deployment = %deployment.name, workload = %workload.name, "run cut short, not recorded");
-                self.board
-                    .update(probe.0, |status| status.in_progress = false);
-            }
-            Err(why) => {
-                if let RunError::NoModel(error) = &why {
-                    self.judge(&deployment, Condition::after_failed_attempt(error), None);
-                }
-                error!(deployment = %deployment.name, workload = %workload.name, run_id = run_id.map(tracing::field::display), error = %why, "no run");
-                self.board.update(probe.0, |status| {
-                    status.in_progress = false;
-                    status.did_not_run(why.to_string(), now());
-                });
-            }
-        }
-    }
-
-    /// Publishes how a deployment is now, and logs it where that is news. Returns the fingerprint of its
-    /// environment, empty while nothing is known of it.
-    fn judge(
-        &self,
-        deployment: &Deployment,
-        condition: Condition,
-        run: Option<(&Run, &Summary)>,
-    ) -> String {
-        let shown = self.board.snapshot();
-        let known = shown.deployments.get(&deployment.name).map(AsRef::as_ref);
-        let mut status = known
-            .cloned()
-            .unwrap_or_else(|| DeploymentStatus::unknown(now()));
-        let state = known.map(|known| known.condition.state);
-        if state != Some(condition.state) {
-            log::transition(deployment, state, &condition);
-        }
-        (status.condition, status.seen_at) = (condition, now());
-        if let Some((run, summary)) = run {
-            status.process_start = summary.server.process_start.or(status.process_start);
-            if summary.server.several_servers && !status.several_servers {
-                log::several_servers(deployment);
-            }
-            status.several_servers |= summary.server.several_servers;
-            let changes = status.saw_environment(&run.environment, now());
-            log::environment(deployment, &changes);
-            self.store_changes(deployment, run, &changes);
-        }
-        let generation = status.generation.as_ref();
-        let fingerprint = generation.map(|generation| generation.fingerprint.clone());
-        self.board.update_deployment(&deployment.name, status);
-        fingerprint.unwrap_or_default()
-    }
-
-    /// Stores a change of the environment as the event that it is. No one waits for that.
-    fn store_changes(&self, deployment: &Deployment, run: &Run, changes: &[FieldChange]) {
-        let Some(recorder) = self.recorder.clone().filter(|_| !changes.is_empty()) else {
-            return;
-        };
-        let event = history::Event::EnvironmentChanged(EnvironmentChange {
-            id: Uuid::now_v7().to_string(),
-            deployment: deployment.name.to_string(),
-            at: now(),
-            run: run.id.clone(),
-            fields: changes.iter().map(FieldChangeJson::from).collect(),
-        });
-        tokio::spawn(recorder.note(event));
-    }
-
-    /// Shows when each probe is due next, where that has changed.
-    fn publish_schedule(&self) {
-        let shown = self.board.snapshot();
-        for (index, probe) in self.plan.probes.iter().enumerate() {
-            let next_run = self.agenda.next_run(ProbeKey(index));
-            if shown.probes[index].next_run != next_run || shown.probes[index].interval.is_none() {
-                let interval = probe.schedule.interval(now());
-                self.board.update(index, |status| {
-                    (status.next_run, status.interval) = (next_run, interval);
-                });
-            }
         }
     }
 
