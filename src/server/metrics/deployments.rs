@@ -4,8 +4,7 @@ use jiff::Timestamp;
 use prometheus::proto::MetricFamily;
 
 use super::catalogue::unix;
-use super::family::Family;
-use super::with;
+use super::family::{Family, with};
 use crate::board::Snapshot;
 use crate::condition::DeploymentState;
 use crate::deployment::Deployment;

@@ -164,3 +164,7 @@ fn labelled(labels: Labels<'_>) -> Metric {
     metric.set_label(pairs.collect());
     metric
 }
+
+pub(super) fn with<'a>(labels: Labels<'a>, label: (&'a str, &'a str)) -> Vec<(&'a str, &'a str)> {
+    labels.iter().copied().chain([label]).collect()
+}

@@ -7,8 +7,7 @@ use jiff::Timestamp;
 use prometheus::proto::MetricFamily;
 
 use super::catalogue::unix;
-use super::family::{Family, Labels};
-use super::with;
+use super::family::{Family, Labels, with};
 use crate::board::{ProbeStatus, Snapshot};
 use crate::environment::precision_bits;
 use crate::judges::Opinion;
