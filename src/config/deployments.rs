@@ -14,35 +14,13 @@ use super::named::Named;
 use super::probes::ReadProbe;
 use super::section::Section;
 use super::source::Fault;
-use super::template::{read_own_probes, read_template};
+use super::template::{read_own_probes, read_template, with_template_fields};
 use super::values;
 use crate::deployment::Deployment;
 use crate::endpoint::{Auth, Scheme};
 use crate::workload::Workload;
 
-pub(super) const FIELDS: &[&str] = &[
-    "name",
-    "base_url",
-    "model",
-    "family",
-    "precision",
-    "lane",
-    "auth",
-    "ca_file",
-    "tls_config",
-    "proxy_url",
-    "proxy_auth",
-    "preferred_ip_protocol",
-    "ip_protocol_fallback",
-    "timeouts",
-    "environment",
-    "labels",
-    "metrics_url",
-    "guards",
-    "budget",
-    "tolerance",
-    "probes",
-];
+pub(super) const FIELDS: &[&str] = with_template_fields!["name", "base_url"];
 
 /// What deployments refer to.
 pub(super) struct Definitions<'a> {

@@ -13,34 +13,11 @@ use super::relabelling::read_rules;
 use super::routes::read_route;
 use super::section::Section;
 use super::source::Fault;
-use super::template::{read_own_probes, read_template};
+use super::template::{read_own_probes, read_template, with_template_fields};
 use super::values;
 use crate::discovery::source::{FilePattern, FileSource, HttpSource, Source};
 
-pub(super) const FIELDS: &[&str] = &[
-    "file_sd",
-    "http_sd",
-    "relabel_configs",
-    "model",
-    "family",
-    "precision",
-    "lane",
-    "auth",
-    "ca_file",
-    "tls_config",
-    "proxy_url",
-    "proxy_auth",
-    "preferred_ip_protocol",
-    "ip_protocol_fallback",
-    "timeouts",
-    "environment",
-    "labels",
-    "metrics_url",
-    "guards",
-    "budget",
-    "tolerance",
-    "probes",
-];
+pub(super) const FIELDS: &[&str] = with_template_fields!["file_sd", "http_sd", "relabel_configs"];
 pub(super) const FILE_FIELDS: &[&str] = &["files", "refresh_interval"];
 pub(super) const HTTP_FIELDS: &[&str] = &[
     "url",

@@ -23,6 +23,35 @@ use crate::endpoint::{Auth, Route};
 use crate::guard::Guards;
 use crate::measure::Tolerances;
 
+/// The fields of a section that makes deployments: its own, and those that every deployment has.
+macro_rules! with_template_fields {
+    ($($own:literal),*) => {
+        &[
+            $($own,)*
+            "model",
+            "family",
+            "precision",
+            "lane",
+            "auth",
+            "ca_file",
+            "tls_config",
+            "proxy_url",
+            "proxy_auth",
+            "preferred_ip_protocol",
+            "ip_protocol_fallback",
+            "timeouts",
+            "environment",
+            "labels",
+            "metrics_url",
+            "guards",
+            "budget",
+            "tolerance",
+            "probes",
+        ]
+    };
+}
+pub(super) use with_template_fields;
+
 /// A deployment without its name and its address.
 #[derive(Clone, Debug)]
 pub(super) struct Template {

@@ -30,6 +30,7 @@ pub struct InterventionJson {
 
 /// Someone has seen a verdict: the body of `POST /api/v1/deployments/{name}/acknowledgements`. What follows from it is
 /// one of `until` and `rebaseline`.
+// The fields of an intervention are written out again: serde cannot flatten a type and refuse unknown fields as well.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AcknowledgingJson {
