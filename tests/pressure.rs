@@ -1,8 +1,13 @@
-//! A machine that has nothing left to give: no file descriptors, for a while. The daemon lives through it, loses no
-//! run that it finished, and goes on as before when there are some again.
+//! A machine that has little left to give. The daemon lives through a time without file descriptors, loses no run that
+//! it finished, and goes on as before when there are some again; and it gets by with little memory, whatever a deployment
+//! sends and however many ask.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::TcpStream;
+use std::num::NonZero;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,20 +18,31 @@ use vllm_prober::simulator::{Profile, Settings, Simulator};
 mod http;
 #[path = "common/program.rs"]
 mod program;
+#[path = "common/scripted.rs"]
+mod scripted;
 
 use program::Program;
+use scripted::{Habits, Scripted, Wire};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the daemon may open: enough for its history, its runtime and a burst, and little more.
 const FILES: usize = 48;
 
-/// The runs that came to an end, and whether the last one counts.
+/// What the daemon may keep in memory, in bytes: a few times what it has at rest, and the stacks of its threads, of which
+/// there is one for each processor. A process that asks for more is ended.
+fn memory() -> u64 {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    (88 << 20) + processors as u64 * (4 << 20)
+}
+
+/// The runs of `alpha` that came to an end, and whether the last one counts.
 async fn runs(address: &str) -> Option<(f64, bool)> {
     let (_, text) = http::get(&format!("{address}/metrics")).await.ok()?;
     let value = |name: &str, label: &str| {
         let mut lines = text.lines();
-        let is_it = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains(label);
+        let series = format!("{name}{{deployment=\"alpha\"");
+        let is_it = |line: &&str| line.starts_with(&series) && line.contains(label);
         lines.find(is_it)?.rsplit(' ').next()?.parse::<f64>().ok()
     };
     // An attempt that came to no run is counted among those that failed.
@@ -48,21 +64,36 @@ async fn until_valid(address: &str, more_than: f64) -> f64 {
     }
 }
 
+async fn simulator() -> Simulator {
+    Simulator::start(Settings {
+        speedup: 200.0,
+        ..Settings::new(Profile::named("nvfp4").unwrap())
+    })
+    .await
+    .unwrap()
+}
+
+/// A configuration that probes each of `deployments`, a name and a base URL, every second.
+fn configuration(deployments: &[(&str, &str)]) -> String {
+    let each = deployments.iter().map(|(name, url)| {
+        format!(
+            "  - name: {name}\n    base_url: {url}\n    environment: {{ driver: \"580.95.05\" }}\n    \
+             probes: [{{ workload: burst, every: 1s }}]\n"
+        )
+    });
+    let each: String = each.collect();
+    format!(
+        "global: {{ max_concurrent_runs: 2 }}\n\
+         workloads:\n  burst: {{ requests: 16, max_tokens: 16, prompt: Count to ten. }}\ndeployments:\n{each}"
+    )
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_daemon_lives_through_a_time_without_file_descriptors() {
     let directory = tempfile::tempdir().unwrap();
-    let settings = Settings {
-        speedup: 200.0,
-        ..Settings::new(Profile::named("nvfp4").unwrap())
-    };
-    let simulator = Simulator::start(settings).await.unwrap();
+    let simulator = simulator().await;
     let config = directory.path().join("prober.yaml");
-    let text = format!(
-        "workloads:\n  burst: {{ requests: 16, max_tokens: 16, prompt: Count to ten. }}\n\
-         deployments:\n  - name: alpha\n    base_url: {}\n    \
-         environment: {{ driver: \"580.95.05\" }}\n    probes: [{{ workload: burst, every: 1s }}]\n",
-        simulator.base_url()
-    );
+    let text = configuration(&[("alpha", &simulator.base_url())]);
     std::fs::write(&config, text).unwrap();
     let limit = format!("--nofile={FILES}:{FILES}");
     let (daemon, address) = Program::serve_by(Command::new("prlimit").arg(limit), &config, &[]);
@@ -92,5 +123,67 @@ async fn the_daemon_lives_through_a_time_without_file_descriptors() {
     let (ended, log) = daemon.terminate(PATIENCE);
     assert!(ended.success(), "{log:?}");
     assert!(!log.iter().any(|line| line.contains("panicked")), "{log:?}");
+    simulator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_gets_by_with_little_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let simulator = simulator().await;
+    // It tells its model, and all else is an answer without end.
+    let without_end = |wire: &mut Wire| {
+        wire.say("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")?;
+        let event = "data: {\"choices\":[{\"delta\":{\"content\":\"word\"}}]}\n\n";
+        let many = event.repeat(1000);
+        loop {
+            wire.say(&many)?;
+        }
+    };
+    let habits = Habits {
+        gets: Arc::new(move |asked, wire| match asked.head.contains("/v1/models") {
+            true => wire.json(
+                "200 OK",
+                r#"{"object":"list","data":[{"id":"m","object":"model"}]}"#,
+            ),
+            false => without_end(wire),
+        }),
+        ..Habits::default()
+    };
+    let flood = Scripted::with(habits, Arc::new(move |_, wire| without_end(wire)));
+    let config = directory.path().join("prober.yaml");
+    let flooding = flood.base_url();
+    let text = configuration(&[("alpha", &simulator.base_url()), ("flood", &flooding)]);
+    std::fs::write(&config, text).unwrap();
+    let limit = format!("--data={0}:{0}", memory());
+    let (daemon, address) = Program::serve_by(Command::new("prlimit").arg(limit), &config, &[]);
+    let before = until_valid(&address, 1.0).await;
+
+    // As many as it serves at once ask for everything that there is.
+    let paths = [
+        "",
+        "metrics",
+        "about",
+        "config",
+        "deployments/alpha",
+        "deployments/flood",
+        "api/v1/deployments",
+    ];
+    let asking = (0..400).map(|at| {
+        let url = format!("{address}/{}", paths[at % paths.len()]);
+        async move { http::get(&url).await.map(|(status, _)| status) }
+    });
+    for status in futures_util::future::join_all(asking).await {
+        assert_eq!(status.unwrap(), 200);
+    }
+    until_valid(&address, before + 3.0).await;
+
+    let (_, flooded) = http::get(&format!("{address}/api/v1/deployments/flood"))
+        .await
+        .unwrap();
+    let flooded: Value = serde_json::from_str(&flooded).unwrap();
+    let evidence = flooded["evidence"].as_str().unwrap();
+    assert!(evidence.starts_with("too_large"), "{evidence}");
+    let (ended, log) = daemon.terminate(PATIENCE);
+    assert!(ended.success(), "{log:?}");
     simulator.stop().await.unwrap();
 }
