@@ -5,10 +5,11 @@
 //! users what is compared, and what this can and cannot see.
 //!
 //! From the bottom up: `shift` says by how much one sample lies above another, `noise` how much runs differ
-//! while nothing changes, `contrast` puts both together, and [`Judge`] decides after each run what to compare
-//! with what, and remembers what was decided.
+//! while nothing changes, and `contrast` puts both together. [`Boundaries`] tell which runs may be compared, and
+//! [`Judge`] decides after each run what to compare with what, and remembers what was decided.
 
 mod acknowledgement;
+mod boundary;
 mod clean;
 mod contrast;
 mod judge;
@@ -22,6 +23,7 @@ mod shift;
 mod student;
 
 pub use self::acknowledgement::{Acknowledgement, NothingToAcknowledge, Settlement};
+pub use self::boundary::{Boundaries, Boundary};
 pub use self::judge::{Edge, Judge, JudgedRun};
 pub use self::judgement::{Compared, Comparison, Judgement, StandingVerdict};
 pub use self::precision::{PresentLevel, Speedup, speedup, tokens_agree};

@@ -2,14 +2,13 @@
 //! each change of its environment did, and which verdicts began.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem;
 
 use jiff::Timestamp;
 
 use crate::judges::{Intervention, JudgedFigures, Judges};
 use crate::measure::Tolerances;
 use crate::measurement::RunId;
-use crate::verdict::{Compared, Comparison, Measure, PresentLevel, Verdict};
+use crate::verdict::{Boundaries, Boundary, Compared, Comparison, Measure, PresentLevel, Verdict};
 
 /// Runs that a row stands for at most: as many as a level is told from.
 const MOST_SHOWN: usize = 48;
@@ -92,7 +91,8 @@ impl Replay {
         let mut clean: Vec<&SeriesRun> = Vec::new();
         let mut of_environment = 0;
         for (place, run) in runs.iter().enumerate() {
-            if boundaries.is_change(&run.figures) {
+            let boundary = boundaries.cross(&run.figures.fingerprint, run.figures.restarted);
+            if boundary == Some(Boundary::Change) {
                 let before = &runs[place.saturating_sub(1)];
                 replay.end_change(&judges, of_environment);
                 replay.changes.push(Change {
@@ -105,7 +105,7 @@ impl Replay {
                 });
                 of_environment = 0;
             }
-            if boundaries.is_clean(&run.figures) {
+            if boundaries.is_clean(run.is_valid(), run.figures.contaminated) {
                 clean.push(run);
                 of_environment += 1;
             }
@@ -189,34 +189,6 @@ impl Replay {
             [] => runs.last().map(|run| run.id.clone()).into_iter().collect(),
             shown => shown.iter().map(|run| run.id.clone()).collect(),
         };
-    }
-}
-
-/// Between which runs something changed, as the judges see it.
-#[derive(Default)]
-struct Boundaries {
-    fingerprint: Option<String>,
-    is_cold: bool,
-}
-
-impl Boundaries {
-    /// Takes in the next run, and tells whether it is in another environment than the one before.
-    fn is_change(&mut self, run: &JudgedFigures) -> bool {
-        let is_first = self.fingerprint.is_none();
-        let known = self.fingerprint.get_or_insert_default();
-        // What was not known and is known now, or the other way round, has not changed.
-        let is_told = !known.is_empty() && !run.fingerprint.is_empty();
-        let is_change = is_told && *known != run.fingerprint;
-        if is_change || known.is_empty() {
-            known.clone_from(&run.fingerprint);
-        }
-        self.is_cold |= is_change || (run.restarted && !is_first);
-        is_change
-    }
-
-    /// Whether the run may be compared. An invalid one warms nothing.
-    fn is_clean(&mut self, run: &JudgedFigures) -> bool {
-        !run.values.is_empty() && !mem::take(&mut self.is_cold) && !run.contaminated
     }
 }
 

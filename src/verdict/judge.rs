@@ -11,6 +11,7 @@ use std::mem;
 use jiff::Timestamp;
 
 use super::acknowledgement::{Acknowledgement, NothingToAcknowledge, Settlement};
+use super::boundary::{Boundaries, Boundary};
 use super::clean::{CleanRun, CleanRuns, last, values};
 use super::contrast::{Contrast, Tolerance, decide, possible};
 use super::judgement::Compared;
@@ -59,9 +60,7 @@ pub struct Edge {
 pub struct Judge {
     good: Good,
     tolerance: Tolerance,
-    fingerprint: Option<String>,
-    /// Whether the next run that is valid finds cold caches.
-    cold: bool,
+    boundaries: Boundaries,
     level: u64,
     start: u64,
     clean: CleanRuns,
@@ -95,8 +94,7 @@ impl Judge {
         Self {
             good,
             tolerance: Tolerance::new(tolerance),
-            fingerprint: None,
-            cold: false,
+            boundaries: Boundaries::default(),
             level: 0,
             start: 0,
             clean: CleanRuns::default(),
@@ -110,15 +108,12 @@ impl Judge {
     /// Takes in the next run, and tells the verdict that begins with it.
     pub fn feed(&mut self, run: &JudgedRun<'_>) -> Option<Edge> {
         self.notice_boundary(run);
-        // An invalid run warms nothing: the next one is as cold.
-        let value = run
-            .value
-            .filter(|value| value.is_finite() && *value > 0.0)?;
-        if mem::take(&mut self.cold) || run.contaminated {
+        let value = run.value.filter(|value| value.is_finite() && *value > 0.0);
+        if !self.boundaries.is_clean(value.is_some(), run.contaminated) {
             return None;
         }
         self.take_in(CleanRun {
-            value: self.good.sign() * value.ln(),
+            value: self.good.sign() * value?.ln(),
             at: run.ended_at,
             observed: run.contention_observable,
             level: self.level,
@@ -166,28 +161,19 @@ impl Judge {
 
     /// A new environment begins a new level; a restart with nothing else changed does not.
     fn notice_boundary(&mut self, run: &JudgedRun<'_>) {
-        let known = self.fingerprint.as_deref();
-        // What was not known and is known now, or the other way round, has not changed.
-        let is_told = |known: &&str| !known.is_empty() && !run.fingerprint.is_empty();
-        let changed = known
-            .filter(is_told)
-            .is_some_and(|known| known != run.fingerprint);
+        let Some(boundary) = self.boundaries.cross(run.fingerprint, run.restarted) else {
+            return;
+        };
         let level = self.clean.of_level(self.level);
-        if changed || (run.restarted && known.is_some()) {
-            let is_first_since = level.last().is_some_and(|last| last.start == self.start);
-            if let Some(noise) = self.noise(0).filter(|_| is_first_since) {
-                self.restarts.observe(level, &noise);
-            }
-            self.start += 1;
-            self.cold = true;
+        let is_first_since = level.last().is_some_and(|last| last.start == self.start);
+        if let Some(noise) = self.noise(0).filter(|_| is_first_since) {
+            self.restarts.observe(level, &noise);
         }
-        if changed {
+        self.start += 1;
+        if boundary == Boundary::Change {
             self.known = KnownChange::after(level)
                 .or_else(|| self.known.take().and_then(KnownChange::again));
             self.level += 1;
-        }
-        if changed || known.is_none_or(str::is_empty) {
-            self.fingerprint = Some(run.fingerprint.to_owned());
         }
     }
 
