@@ -71,17 +71,14 @@ impl RunLogs {
 
     /// The log of a run, while it is kept.
     pub fn get(&self, id: &RunId) -> Option<Arc<RunLog>> {
-        self.all().into_iter().find(|log| log.heading.id == *id)
+        let shelves = self.shelves();
+        shelves.logs().find(|log| log.heading.id == *id).cloned()
     }
 
     /// Every log that is kept, the latest run first.
     pub fn all(&self) -> Vec<Arc<RunLog>> {
         let shelves = self.shelves();
-        let mut all: Vec<_> = [&shelves.scheduled, &shelves.asked_for]
-            .into_iter()
-            .flat_map(|shelf| [&shelf.recent, &shelf.trouble])
-            .flat_map(|ring| ring.logs.iter().cloned())
-            .collect();
+        let mut all: Vec<_> = shelves.logs().cloned().collect();
         drop(shelves);
         all.sort_by_key(|log| std::cmp::Reverse(log.heading.begun_at));
         all
@@ -90,6 +87,15 @@ impl RunLogs {
     /// Nobody panics while holding it.
     fn shelves(&self) -> MutexGuard<'_, Shelves> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelves {
+    fn logs(&self) -> impl Iterator<Item = &Arc<RunLog>> {
+        [&self.scheduled, &self.asked_for]
+            .into_iter()
+            .flat_map(|shelf| [&shelf.recent, &shelf.trouble])
+            .flat_map(|ring| &ring.logs)
     }
 }
 
