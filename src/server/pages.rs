@@ -20,6 +20,7 @@ mod precision;
 pub(crate) mod quantity;
 mod readout;
 mod run;
+mod said;
 mod shown_runs;
 mod shown_time;
 mod sparkline;

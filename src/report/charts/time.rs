@@ -92,7 +92,7 @@ pub struct TimeChart {
 }
 
 /// Where the runs are within a chart.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plot {
     /// The left end of the horizontal axis, in the chart's own pixels.
     pub left: f64,
@@ -104,6 +104,8 @@ pub struct Plot {
     pub from: f64,
     /// The instant of the right end.
     pub to: f64,
+    /// What stands at the ticks of the axis, each with its instant.
+    pub ticks: Vec<(String, f64)>,
 }
 
 impl Plot {
@@ -111,15 +113,24 @@ impl Plot {
     pub fn of(charts: &[TimeChart]) -> Option<Self> {
         let first = charts.first()?;
         let (from, to) = widened(first.range);
-        let right = shared_room(charts) as u32;
+        let right = shared_room(charts);
+        let width = f64::from(first.size.0);
+        let ticks = Ticks::new(from, to, full(first) - right);
+        let told = ticks.points.iter().map(|at| (ticks.format_ext(at), *at));
         Some(Self {
             left: SIDES.0.into(),
-            right: (first.size.0 - SIDES.1 - right).into(),
-            width: first.size.0.into(),
+            right: width - f64::from(SIDES.1) - right.floor(),
+            width,
             from,
             to,
+            ticks: told.collect(),
         })
     }
+}
+
+/// Pixels that the runs have in a chart without any room for labels on the right.
+fn full(chart: &TimeChart) -> f64 {
+    f64::from(chart.size.0 - SIDES.0 - SIDES.1)
 }
 
 /// Pixels that every one of `charts` leaves on the right, so that an instant has the same place in all of them.
@@ -147,8 +158,8 @@ pub fn over_time(charts: &[TimeChart]) -> Result<Vec<Chart>, Undrawn> {
 fn draw(chart: &TimeChart, svg: &mut String, right: f64) -> Drawn {
     let (from, to) = widened(chart.range);
     let (least, most) = span(chart);
-    let full = f64::from(chart.size.0 - SIDES.0 - SIDES.1);
-    let scale = (full - right) / (to - from);
+    let width = full(chart) - right;
+    let scale = width / (to - from);
     let in_pixels: Vec<_> = changes(chart)
         .map(|(at, number, what)| ((at - from) * scale, number, what))
         .collect();
@@ -161,7 +172,7 @@ fn draw(chart: &TimeChart, svg: &mut String, right: f64) -> Drawn {
         .margin_right(SIDES.1 + right as u32)
         .x_label_area_size(46)
         .y_label_area_size(SIDES.0)
-        .build_cartesian_2d(Ticks::new(from, to, full - right), least..most)?;
+        .build_cartesian_2d(Ticks::new(from, to, width), least..most)?;
     context
         .configure_mesh()
         .disable_x_mesh()
@@ -239,7 +250,7 @@ fn changes(chart: &TimeChart) -> impl Iterator<Item = (f64, usize, &str)> {
 /// Pixels that the label of a late change needs beyond the last run.
 fn room_on_the_right(chart: &TimeChart) -> f64 {
     let (from, to) = widened(chart.range);
-    let full = f64::from(chart.size.0 - SIDES.0 - SIDES.1);
+    let full = full(chart);
     let beyond = changes(chart).map(|(at, number, what)| {
         (at - from) / (to - from) * full + width_of(&label(number, what)) - full
     });

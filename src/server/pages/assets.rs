@@ -1,4 +1,4 @@
-//! What the pages load: a style, a script and a picture, each under a name that holds its content's hash, so that a
+//! What the pages load: a style, scripts and a picture, each under a name that holds its content's hash, so that a
 //! browser may keep it for good and never shows a page with the style of another version.
 
 use std::sync::LazyLock;
@@ -22,6 +22,16 @@ pub(super) static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
         "js",
         "text/javascript",
         include_str!("assets/page.js"),
+    )
+});
+
+/// What tells instants in the reader's zone, where scripts run.
+pub(super) static TIMES: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new(
+        "times",
+        "js",
+        "text/javascript",
+        include_str!("assets/times.js"),
     )
 });
 
@@ -75,7 +85,7 @@ impl Asset {
 
 /// Answers with the asset of that name.
 pub(super) async fn answer(Path(name): Path<String>, asked: HeaderMap) -> Response {
-    let all = [&*STYLE, &*SCRIPT, &*CHARTS, &*ICON];
+    let all = [&*STYLE, &*SCRIPT, &*TIMES, &*CHARTS, &*ICON];
     let Some(asset) = all.into_iter().find(|asset| asset.name == name) else {
         return (
             StatusCode::NOT_FOUND,

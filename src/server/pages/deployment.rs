@@ -97,9 +97,9 @@ fn judged(
             h2 { "Workload " (probe.workload.name) }
             div.said data-stand=(finding.stand.label()) {
                     (verdict(finding.stand, &finding.in_short()))
-                    p { (finding.in_full(status, now)) }
-                    @if let Some(why) = finding.why(status, now) { p.quiet { (why) } }
-                    @if let Some(seen) = finding.acknowledged(now) { p.quiet { (seen) } }
+                    p { (finding.in_full(status, now).html(now)) }
+                    @if let Some(why) = finding.why(status) { p.quiet { (why.html(now)) } }
+                    @if let Some(seen) = finding.acknowledged(now) { p.quiet { (seen.html(now)) } }
                 }
             (figures(probe, status, asked, now))
             @if let Some(judgements) = judgements {
@@ -196,7 +196,7 @@ fn charts(curves: &[Curve], readout: &Readout) -> Markup {
             kbd { "←" } " " kbd { "→" } " from run to run, " kbd { "Enter" } " opens the run, "
             kbd { "+" } " " kbd { "−" } " zoom, " kbd { "0" } " shows all."
         }
-        div.curves data-plot=(readout.plot) data-runs=(readout.runs) data-environments=(readout.environments) {
+        div.curves data-plot=(readout.plot) data-ticks=(readout.ticks) data-runs=(readout.runs) data-environments=(readout.environments) {
             @for Curve { caption, svg, values } in curves {
                 // On a narrow screen it scrolls by itself.
                 figure tabindex="0" data-values=(values) {

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::quantity::{self, count, instant, number, percent, percent_range, span};
+use super::quantity::{self, count, number, percent, percent_range, span};
+use super::said::Said;
 use crate::board::{DeploymentStatus, ProbeStatus, RecentChange};
 use crate::closed_set::closed_set;
 use crate::verdict::{
@@ -122,12 +123,12 @@ impl<'a> Finding<'a> {
     }
 
     /// What qualifies it, such as since when it stands, or what is missing.
-    pub(super) fn qualified(&self, now: Timestamp) -> String {
+    pub(super) fn qualified(&self) -> Said {
         if let Some(standing) = self.standing {
-            return format!("since {}", instant(standing.since, now));
+            return Said::from("since ").at(standing.since);
         }
         let judgement = self.judgement;
-        match self.stand {
+        let words = match self.stand {
             Stand::TooFew => {
                 let runs = judgement.map_or(0, |judgement| judgement.baseline_runs);
                 if runs < LEAST_BASELINE {
@@ -141,7 +142,8 @@ impl<'a> Finding<'a> {
                 .map(|least| format!("would see {}", percent(least)))
                 .unwrap_or_default(),
             _ => String::new(),
-        }
+        };
+        Said::from(words)
     }
 
     /// By how much it is worse (or better, if it is judged faster), and the interval of that, as shares.
@@ -156,7 +158,7 @@ impl<'a> Finding<'a> {
     }
 
     /// All of it in a sentence or two, with its numbers.
-    pub(super) fn in_full(&self, status: Option<&DeploymentStatus>, now: Timestamp) -> String {
+    pub(super) fn in_full(&self, status: Option<&DeploymentStatus>, now: Timestamp) -> Said {
         let subject = capitalised(name(self.measure));
         let verb = if self.measure.good() == Good::High {
             "is"
@@ -166,37 +168,35 @@ impl<'a> Finding<'a> {
         match (self.stand, self.comparison) {
             (Stand::Slower | Stand::Faster, Some(comparison)) => {
                 let (change, low, high) = self.change(comparison);
-                let mut text = format!(
+                let mut said = Said::from(format!(
                     "{subject} {verb} {} {} than {}, ",
                     percent(change),
                     self.stand.label(),
                     self.reference(status)
-                );
+                ));
                 if let Some(standing) = self.standing {
-                    text += &format!(
-                        "since {} ({} ago). ",
-                        instant(standing.since, now),
-                        span(now.duration_since(standing.since))
-                    );
+                    let ago = span(now.duration_since(standing.since));
+                    said = said
+                        .and("since ")
+                        .at(standing.since)
+                        .and(format!(" ({ago} ago). "));
                 }
-                text += &format!(
-                    "95{}% interval {}, {}",
-                    '\u{a0}',
+                said.and(format!(
+                    "95\u{a0}% interval {}, {}{}.",
                     percent_range(low, high),
-                    runs(comparison)
-                );
-                text + &self.could_have_seen() + "."
+                    runs(comparison),
+                    self.could_have_seen()
+                ))
             }
-            (Stand::Slower | Stand::Faster, None) => format!(
+            (Stand::Slower | Stand::Faster, None) => Said::from(format!(
                 "{subject} was judged {}; there are too few runs since to say by how much.",
                 self.stand.label()
-            ),
+            )),
             (Stand::Unchanged | Stand::Inconclusive, Some(comparison)) => {
                 let difference = format!(
-                    "its ratio to {} is {}, 95{}% interval {} to {}, {}",
+                    "its ratio to {} is {}, 95\u{a0}% interval {} to {}, {}",
                     self.reference(status),
                     quantity::ratio(comparison.ratio),
-                    '\u{a0}',
                     quantity::ratio(comparison.lower),
                     quantity::ratio(comparison.upper),
                     runs(comparison)
@@ -206,63 +206,62 @@ impl<'a> Finding<'a> {
                 } else {
                     "shows nothing for sure yet"
                 };
-                format!("{subject} {said}: {difference}{}.", self.could_have_seen())
+                Said::from(format!(
+                    "{subject} {said}: {difference}{}.",
+                    self.could_have_seen()
+                ))
             }
             (Stand::TooFew, _) | (Stand::Unchanged | Stand::Inconclusive, None) => {
                 let runs = self
                     .judgement
                     .map_or(0, |judgement| judgement.baseline_runs);
-                if runs < LEAST_BASELINE {
+                Said::from(if runs < LEAST_BASELINE {
                     format!(
                         "There are {runs} of the {LEAST_BASELINE} clean runs that a baseline needs, so nothing can be said yet."
                     )
                 } else {
                     "The baseline is there; five more clean runs are needed to compare anything with it.".to_owned()
-                }
+                })
             }
-            (Stand::Reading, _) => {
-                "The stored runs are being judged again; this takes a moment after a start."
-                    .to_owned()
-            }
-            (Stand::NotJudged, _) => {
-                "This workload is a sign of life and no measurement, so it is not judged."
-                    .to_owned()
-            }
+            (Stand::Reading, _) => Said::from(
+                "The stored runs are being judged again; this takes a moment after a start.",
+            ),
+            (Stand::NotJudged, _) => Said::from(
+                "This workload is a sign of life and no measurement, so it is not judged.",
+            ),
         }
     }
 
     /// What changed with it, as far as that is known, for a verdict that stands.
-    pub(super) fn why(&self, status: Option<&DeploymentStatus>, now: Timestamp) -> Option<String> {
+    pub(super) fn why(&self, status: Option<&DeploymentStatus>) -> Option<Said> {
         let standing = self.standing?;
         if self.compared == Compared::Previous && change_before(status, standing).is_some() {
             // The sentence names it.
             return None;
         }
         Some(match change_before(status, standing) {
-            Some(change) => format!(
-                "The last change of its environment that is known before that: {}, at {}.",
-                fields(change),
-                instant(change.at, now)
-            ),
-            None => "No change of its environment is known that came before it.".to_owned(),
+            Some(change) => Said::from(format!(
+                "The last change of its environment that is known before that: {}, at ",
+                fields(change)
+            ))
+            .at(change.at)
+            .and("."),
+            None => Said::from("No change of its environment is known that came before it."),
         })
     }
 
     /// Who has seen the verdict.
-    pub(super) fn acknowledged(&self, now: Timestamp) -> Option<String> {
+    pub(super) fn acknowledged(&self, now: Timestamp) -> Option<Said> {
         let standing = self.standing?;
         let acknowledgement = standing.acknowledgement.as_ref()?;
         if !acknowledgement.holds(now) {
             return None;
         }
-        let until = match acknowledgement.settlement {
-            Settlement::Until(end) => format!(", until {}", instant(end, now)),
-            Settlement::Rebaseline => String::new(),
-        };
-        Some(format!(
-            "Acknowledged by {}{until}: {}",
-            acknowledgement.by, acknowledgement.why
-        ))
+        let mut said = Said::from(format!("Acknowledged by {}", acknowledgement.by));
+        if let Settlement::Until(end) = acknowledgement.settlement {
+            said = said.and(", until ").at(end);
+        }
+        Some(said.and(format!(": {}", acknowledgement.why)))
     }
 
     /// Whether it is a regression that nobody has acknowledged.

@@ -15,7 +15,7 @@ use self::row::Row;
 pub(super) use self::selection::Selection;
 use self::selection::{Group, ON_A_PAGE, Order};
 use super::finding::{Stand, capitalised};
-use super::frame::{self, moment};
+use super::frame::{self, ago, moment};
 use super::last_run::last_run_in_words;
 use super::quantity::{NONE, count, number, ratio, seconds, span};
 use super::sparkline::sparkline;
@@ -108,8 +108,8 @@ fn findings(rows: &[Row<'_>], now: Timestamp) -> Markup {
                             }
                         }
                         @if row.is_news {
-                            p { (row.finding.in_full(row.status, now)) }
-                            @if let Some(why) = row.finding.why(row.status, now) { p.quiet { (why) } }
+                            p { (row.finding.in_full(row.status, now).html(now)) }
+                            @if let Some(why) = row.finding.why(row.status) { p.quiet { (why.html(now)) } }
                         }
                     }
                 }
@@ -254,8 +254,8 @@ fn deployment(row: &Row<'_>, stale_after: u32, now: Timestamp) -> Markup {
         html! { (state(row.state)) },
         html! {
             (verdict(finding.stand, &finding.in_short()))
-            div.quiet { (finding.qualified(now)) }
-            @if let Some(seen) = finding.acknowledged(now) { div.quiet.seen { (seen) } }
+            div.quiet { (finding.qualified().html(now)) }
+            @if let Some(seen) = finding.acknowledged(now) { div.quiet.seen { (seen.html(now)) } }
         },
         html! {
             @match finding.comparison {
@@ -292,9 +292,7 @@ fn deployment(row: &Row<'_>, stale_after: u32, now: Timestamp) -> Markup {
         html! {
             @match &probe.last {
                 Some(last) => {
-                    time datetime=(last.ended_at) title=(last.ended_at) {
-                        (span(now.duration_since(last.ended_at))) " ago"
-                    }
+                    (ago(last.ended_at, now))
                     div.quiet { (last_run_in_words(probe, stale_after, now).replace('_', " ")) }
                 },
                 None => (last_run_in_words(probe, stale_after, now)),

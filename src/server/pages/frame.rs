@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets;
-use super::quantity::instant;
+use super::quantity::{instant, span};
 
 /// The page `main` as it is at `now`. `root` leads from it to the root of all paths, such as `../`: the pages may be
 /// below any path of a proxy.
@@ -22,6 +22,7 @@ pub(super) fn page(title: &str, root: &str, main: &Markup, now: Timestamp) -> St
                 title { (title) }
                 link rel="icon" type="image/svg+xml" href={ (root) (assets::ICON.path()) };
                 link rel="stylesheet" href={ (root) (assets::STYLE.path()) };
+                script src={ (root) (assets::TIMES.path()) } defer {}
                 script src={ (root) (assets::SCRIPT.path()) } data-events={ (root) "events" } defer {}
             }
             body {
@@ -39,7 +40,7 @@ pub(super) fn page(title: &str, root: &str, main: &Markup, now: Timestamp) -> St
                         a href={ (root) "about" } { "About" }
                         a href={ (root) "api/v1/deployments" } { "API" }
                     }
-                    p.asof { "as of " (moment(now, now)) }
+                    p.asof { "as of " (moment(now, now)) span.zone {} }
                     p.lost role="status" {}
                 }
                 main id="main" { (main) }
@@ -54,10 +55,21 @@ pub(super) fn page(title: &str, root: &str, main: &Markup, now: Timestamp) -> St
     page.into_string()
 }
 
-/// An instant as it is told, with the whole of it for programs and on hover.
+/// An instant as it is told, with the whole of it for programs and on hover. A script tells it in its reader's zone.
 pub(super) fn moment(at: Timestamp, now: Timestamp) -> Markup {
-    let whole = at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    html! { time datetime=(whole) title=(whole) { (instant(at, now)) } }
+    let whole = whole(at);
+    html! { time datetime=(whole) title=(whole) data-told="minute" { (instant(at, now)) } }
+}
+
+/// How long ago an instant was.
+pub(super) fn ago(at: Timestamp, now: Timestamp) -> Markup {
+    let whole = whole(at);
+    html! { time datetime=(whole) title=(whole) { (span(now.duration_since(at))) " ago" } }
+}
+
+/// The whole of an instant, in UTC.
+fn whole(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Where the page of a deployment is, from a page whose `root` leads to the root of all paths.

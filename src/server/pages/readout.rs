@@ -1,6 +1,8 @@
 //! What a script reads off the charts of a probe: where its runs are in them, and what is to be told of each. It is
 //! written here, so that a number is told the same way on a chart as in a table.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -16,6 +18,8 @@ pub(super) struct Readout {
     /// Left and right end of the runs and the width of a chart, in its own pixels; the instants of both ends; and
     /// the first and the last instant of all runs, in seconds since the Unix epoch.
     pub(super) plot: String,
+    /// What stands at the ticks of the axis, with its instant in seconds since the Unix epoch.
+    pub(super) ticks: String,
     /// Of each run: when it ended, in seconds since the Unix epoch; its id, if it has one; whether it counts, or why
     /// not; and in which of the environments.
     pub(super) runs: String,
@@ -48,6 +52,7 @@ impl Readout {
                 plot.left, plot.right, plot.width, plot.from, plot.to, first, last
             ])
             .to_string(),
+            ticks: json!(plot.ticks.iter().cloned().collect::<BTreeMap<_, _>>()).to_string(),
             runs: told.collect::<serde_json::Value>().to_string(),
             environments: json!(environments(changes)).to_string(),
         }

@@ -63,9 +63,8 @@
     // What is told anew is read out anew.
     if (!isNew) return;
     const value = JSON.parse(figure.dataset.values)[index];
-    const time = new Date(at * 1000).toISOString();
-    const parts = [text("b", value ?? "no figure"), `, ${standing}, ${time.slice(0, 10)} ${time.slice(11, 16)} UTC, `];
-    parts.push(known.environments[environment]);
+    const parts = [text("b", value ?? "no figure"), `, ${standing}, `, times.element(new Date(at * 1000), "minute")];
+    parts.push(`, ${known.environments[environment]}`);
     if (id) parts.push(". ", Object.assign(text("a", "Open the run"), { href: address(id) }));
     figure.querySelector(".readout").replaceChildren(...parts);
   };

@@ -81,6 +81,7 @@
 
   /** Puts the page in, and the focus back where it was if its element has moved or was replaced. */
   const show = (page) => {
+    times.localise(page);
     const focused = document.activeElement;
     const href = focused?.closest("main a[href]")?.getAttribute("href");
     renew(document.querySelector("main"), page.querySelector("main"));
@@ -99,7 +100,6 @@
     const selection = getSelection();
     return !selection.isCollapsed && document.querySelector("main").contains(selection.anchorNode);
   };
-  const clock = (time) => `${time.toISOString().slice(11, 19)} UTC`;
 
   const lose = () => {
     if (since) return;
@@ -107,7 +107,8 @@
     document.documentElement.dataset.lost = "";
     const shown = told.querySelector("time")?.getAttribute("datetime");
     const old = shown ? ` What is shown is ${told.textContent.trim()}, and every age counts from then.` : "";
-    lost.textContent = `Disconnected since ${clock(since)}.${old} Asking again until there is an answer.`;
+    const rest = `.${old} Asking again until there is an answer.`;
+    lost.replaceChildren("Disconnected since ", times.element(since, "second"), rest);
   };
 
   const find = () => {
