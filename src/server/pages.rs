@@ -16,6 +16,7 @@ mod fixture;
 mod fleet;
 mod frame;
 mod last_run;
+mod mark;
 mod precision;
 pub(crate) mod quantity;
 mod readout;

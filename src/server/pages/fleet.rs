@@ -1,11 +1,11 @@
 //! The fleet: whether anything is slower, since when, why, and how sure that is; then every deployment, those that
 //! want attention first.
 
+mod choice;
 mod overview;
 mod row;
 mod selection;
-
-use std::collections::BTreeSet;
+mod table;
 
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -13,16 +13,11 @@ use maud::{Markup, html};
 pub(in crate::server) use self::overview::overview;
 use self::row::Row;
 pub(super) use self::selection::Selection;
-use self::selection::{Group, ON_A_PAGE, Order};
-use super::finding::{Stand, capitalised};
-use super::frame::{self, ago, moment};
-use super::last_run::last_run_in_words;
-use super::quantity::{NONE, count, number, ratio, seconds, span};
-use super::sparkline::sparkline;
+use self::selection::{Group, ON_A_PAGE};
+use super::finding::capitalised;
+use super::frame::{self, moment};
+use super::quantity::count;
 use crate::board::Snapshot;
-use crate::condition::DeploymentState;
-use crate::environment::EnvironmentField;
-use crate::measure::Measure;
 
 /// Deployments whose findings are told in full above the table.
 const MOST_FINDINGS: usize = 5;
@@ -52,15 +47,15 @@ pub(super) fn html(
         h1 { (headline(&all)) }
         @for mistake in mistakes { p.notice role="alert" { (mistake) } }
         (findings(&all, now))
-        (groups(&all, selection))
-        (form(&all, selection))
+        (choice::groups(&all, selection))
+        (choice::form(&all, selection))
         @if all.is_empty() {
             p.empty { "No deployment is configured. Name one in the configuration file, and reload it." }
         } @else if rows.is_empty() {
             p.empty { "No deployment matches. " a href="./" { "Show all " (all.len()) } }
         } @else {
-            (table(&shown, rows.len(), selection, snapshot.stale_after, now))
-            @if pages > 1 { (paging(selection, page, pages)) }
+            (table::html(&shown, rows.len(), selection, snapshot.stale_after, now))
+            @if pages > 1 { (choice::paging(selection, page, pages)) }
         }
     };
     frame::page("Fleet · vllm-prober", "", &main, now)
@@ -117,252 +112,6 @@ fn findings(rows: &[Row<'_>], now: Timestamp) -> Markup {
                     li.quiet { "and " (news.len() - MOST_FINDINGS) " more, first in the table below" }
                 }
             }
-        }
-    }
-}
-
-/// How many there are of each group, and the way to them.
-fn groups(rows: &[Row<'_>], selection: &Selection) -> Markup {
-    let groups = Group::ALL.iter().map(|group| {
-        let number = rows.iter().filter(|row| row.is_of(*group)).count();
-        (*group, number)
-    });
-    let current = |show: Option<Group>| (selection.show == show).then_some("true");
-    html! {
-        nav.groups aria-label="Groups of deployments" {
-            a.group href=(selection.showing(None)) aria-current=[current(None)] {
-                b { (rows.len()) } " all"
-            }
-            @for (group, number) in groups {
-                a.group data-group=(group.label()) data-none[number == 0] title=(group.meaning())
-                    href=(selection.showing(Some(group))) aria-current=[current(Some(group))] {
-                    b { (number) } " " (group.label().replace('-', " "))
-                }
-            }
-        }
-    }
-}
-
-fn form(rows: &[Row<'_>], selection: &Selection) -> Markup {
-    let families: BTreeSet<&str> = rows
-        .iter()
-        .filter_map(|row| row.probe.deployment.family.as_deref())
-        .collect();
-    html! {
-        form.filter method="get" action="./" role="search" aria-label="Filter deployments" {
-            label { span { "Search" }
-                input type="search" name="q" value=(selection.text) placeholder="name, model, version, label";
-            }
-            label { span { "Family" }
-                select name="family" {
-                    option value="" { "any" }
-                    @for family in families {
-                        option value=(family) selected[selection.family.as_deref() == Some(family)] { (family) }
-                    }
-                }
-            }
-            label { span { "State" }
-                select name="state" {
-                    option value="" { "any" }
-                    @for state in DeploymentState::ALL {
-                        option value=(state.label()) selected[selection.state == Some(*state)] { (state.label()) }
-                    }
-                }
-            }
-            label { span { "Order" }
-                select name="sort" {
-                    @for order in Order::ALL {
-                        option value=(order.label()) selected[selection.order == *order] {
-                            @if *order == Order::Problems { "problems first" } @else { (order.label()) }
-                        }
-                    }
-                }
-            }
-            @if let Some(show) = selection.show { input type="hidden" name="show" value=(show.label()); }
-            button { "Apply" }
-            @if selection.is_narrow() { a href="./" { "Show all" } }
-        }
-    }
-}
-
-/// The columns: what is ordered by them, and their names. One without an order is a picture.
-const COLUMNS: [(Option<Order>, &str); 11] = [
-    (Some(Order::Name), "Deployment"),
-    (Some(Order::State), "State"),
-    (Some(Order::Problems), "Verdict"),
-    (Some(Order::Ratio), "Ratio, 95\u{a0}% interval"),
-    (Some(Order::Decode), "Decode tok/s"),
-    (None, "Last runs"),
-    (Some(Order::Latency), "Latency p50, p95"),
-    (Some(Order::Ttft), "TTFT p50"),
-    (Some(Order::Version), "vLLM, driver"),
-    (Some(Order::Age), "Last run"),
-    (Some(Order::Next), "Next"),
-];
-
-fn table(
-    rows: &[&Row<'_>],
-    all: usize,
-    selection: &Selection,
-    stale_after: u32,
-    now: Timestamp,
-) -> Markup {
-    html! {
-        // Explicit roles: on a narrow screen the table is laid out as cards, and is to be read as a table still.
-        table.fleet role="table" {
-            caption {
-                (count(all, "deployment", "deployments"))
-                @if selection.order == Order::Problems && !selection.is_descending { ", problems first" }
-                @if rows.len() < all { ", " (rows.len()) " of them here" }
-            }
-            thead role="rowgroup" {
-                tr role="row" {
-                    @for (order, name) in COLUMNS {
-                        @let is_current = order == Some(selection.order);
-                        @let sorted = if selection.is_descending { "descending" } else { "ascending" };
-                        th scope="col" role="columnheader" aria-sort=[is_current.then_some(sorted)] {
-                            @match order {
-                                Some(order) => a href=(selection.ordered_by(order)) {
-                                    (name)
-                                    @if is_current {
-                                        span aria-hidden="true" { @if selection.is_descending { " ↓" } @else { " ↑" } }
-                                    }
-                                },
-                                None => (name),
-                            }
-                        }
-                    }
-                }
-            }
-            tbody role="rowgroup" {
-                @for row in rows { (deployment(row, stale_after, now)) }
-            }
-        }
-    }
-}
-
-fn deployment(row: &Row<'_>, stale_after: u32, now: Timestamp) -> Markup {
-    let Row { probe, finding, .. } = row;
-    let deployment = &probe.deployment;
-    let figures = row.figures.as_ref();
-    let baseline = probe
-        .opinion
-        .as_ref()
-        .and_then(|opinion| opinion.judgements.get(&Measure::DecodeTokensRate))
-        .and_then(|judgement| judgement.baseline_median);
-    let cells: [Markup; 10] = [
-        html! { (state(row.state)) },
-        html! {
-            (verdict(finding.stand, &finding.in_short()))
-            div.quiet { (finding.qualified().html(now)) }
-            @if let Some(seen) = finding.acknowledged(now) { div.quiet.seen { (seen.html(now)) } }
-        },
-        html! {
-            @match finding.comparison {
-                Some(comparison) => {
-                    span.figure { (ratio(comparison.ratio)) }
-                    div.quiet { (ratio(comparison.lower)) " to " (ratio(comparison.upper)) }
-                },
-                None => (NONE),
-            }
-        },
-        html! {
-            span.figure { (figures.map_or_else(|| NONE.to_owned(), |figures| number(figures.decode_tps))) }
-            @if let Some(baseline) = baseline { div.quiet { "baseline " (number(baseline)) } }
-        },
-        sparkline(probe, baseline),
-        html! {
-            @match figures {
-                Some(figures) => {
-                    span.figure { (seconds(figures.p50)) }
-                    div.quiet { (seconds(figures.p95)) }
-                },
-                None => (NONE),
-            }
-        },
-        html! {
-            span.figure {
-                (figures.and_then(|figures| figures.ttft_p50).map_or_else(|| NONE.to_owned(), seconds))
-            }
-        },
-        html! {
-            (row.version().unwrap_or(NONE))
-            div.quiet { (row.environment(EnvironmentField::Driver).unwrap_or_default()) }
-        },
-        html! {
-            @match &probe.last {
-                Some(last) => {
-                    (ago(last.ended_at, now))
-                    div.quiet { (last_run_in_words(probe, stale_after, now).replace('_', " ")) }
-                },
-                None => (last_run_in_words(probe, stale_after, now)),
-            }
-        },
-        html! {
-            @match probe.next_run.map(|slot| slot.duration_since(now)) {
-                _ if probe.in_progress => "running",
-                Some(wait) if !wait.is_positive() => "waiting",
-                Some(wait) => { "in " (span(wait)) },
-                None => (NONE),
-            }
-        },
-    ];
-    html! {
-        tr role="row" data-stand=(finding.stand.label()) data-state=(row.state.label()) data-news[row.is_news] {
-            th scope="row" role="rowheader" {
-                a.name href=(address(row)) { (row.name()) }
-                div.quiet {
-                    @let words = [deployment.family.as_deref(), deployment.precision.as_deref()];
-                    (words.into_iter().flatten().collect::<Vec<_>>().join(" · "))
-                    @if row.has_several { " · " (probe.workload.name) }
-                }
-                div.quiet.model { (probe.model().unwrap_or_default()) }
-            }
-            @for ((_, name), cell) in COLUMNS.iter().skip(1).zip(cells) {
-                td role="cell" data-label=(name) { div { (cell) } }
-            }
-        }
-    }
-}
-
-/// A state in its word, with a mark of its own.
-pub(super) fn state(state: DeploymentState) -> Markup {
-    let mark = match state {
-        DeploymentState::Ok => "●",
-        DeploymentState::Saturated => "◐",
-        DeploymentState::Wedged | DeploymentState::Down => "✕",
-        DeploymentState::Asleep => "☾",
-        DeploymentState::Unknown => "?",
-    };
-    html! {
-        span.state data-state=(state.label()) title=(state.meaning()) {
-            span aria-hidden="true" { (mark) } " " (state.label())
-        }
-    }
-}
-
-/// A verdict in its words, with a mark of its own.
-pub(super) fn verdict(stand: Stand, words: &str) -> Markup {
-    let mark = match stand {
-        Stand::Slower => "▼",
-        Stand::Faster => "▲",
-        Stand::Unchanged => "=",
-        Stand::Inconclusive | Stand::TooFew | Stand::Reading => "…",
-        Stand::NotJudged => "",
-    };
-    html! {
-        span.verdict data-stand=(stand.label()) title=(stand.meaning()) {
-            span aria-hidden="true" { (mark) } " " (words)
-        }
-    }
-}
-
-fn paging(selection: &Selection, page: usize, pages: usize) -> Markup {
-    html! {
-        nav.paging aria-label="Pages of the table" {
-            @if page > 1 { a rel="prev" href=(selection.on_page(page - 1)) { "← Previous" } }
-            span { "page " (page) " of " (pages) }
-            @if page < pages { a rel="next" href=(selection.on_page(page + 1)) { "Next →" } }
         }
     }
 }
