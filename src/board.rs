@@ -283,10 +283,10 @@ impl ProbeStatus {
         self.last_valid = last_valid;
     }
 
-    /// Takes in that an attempt came to no run.
-    pub fn did_not_run(&mut self, why: String, ended_at: Timestamp) {
+    /// Takes in that an attempt came to no run, and why.
+    pub fn did_not_run(&mut self, id: Option<RunId>, why: String, ended_at: Timestamp) {
         self.totals.add_failed_attempt();
-        Arc::make_mut(&mut self.recent).push(RecentRun::none(why.clone(), ended_at));
+        Arc::make_mut(&mut self.recent).push(RecentRun::none(id, why.clone(), ended_at));
         self.last = Some(LastRun {
             ended_at,
             outcome: Outcome::NotRun(why),

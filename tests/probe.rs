@@ -246,6 +246,46 @@ async fn the_logs_of_scheduled_runs_tell_what_went_wrong() {
     let run = log["run_id"].as_str().unwrap();
     let stored = json(&format!("{base_url}/api/v1/runs/{run}")).await;
     assert_eq!(stored["run_id"], run);
+    let (status, page) = http::get(&format!("{base_url}/runs/{run}")).await.unwrap();
+    assert_eq!(status, 200);
+    assert!(
+        page.contains("not tried again: http_5xx: HTTP 503: no GPU"),
+        "{page}"
+    );
+    assert!(daemon.terminate(PATIENCE).0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_came_to_no_run_leads_to_its_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("prober.yaml");
+    // No model is named, and nobody is there to tell.
+    let text = "workloads:\n  canary: { requests: 1, concurrency: 1, max_tokens: 8, prompt: Count. }\ndeployments:\n  - name: nobody\n    base_url: http://127.0.0.1:1\n    \
+        probes: [{ workload: canary, every: 1s }]\n";
+    std::fs::write(&config, text).unwrap();
+    let (daemon, base_url) = Program::serve_with(&config, &["--web.enable-lifecycle"]);
+    let deadline = Instant::now() + PATIENCE;
+    let link = loop {
+        let url = format!("{base_url}/deployments/nobody");
+        let (_, page) = http::get(&url).await.unwrap();
+        if let Some((_, rest)) = page.split_once("href=\"../runs/") {
+            break rest.split('"').next().unwrap().to_owned();
+        }
+        assert!(Instant::now() < deadline, "{page}");
+        sleep(Duration::from_millis(50)).await;
+    };
+    let (status, page) = http::get(&format!("{base_url}/runs/{link}")).await.unwrap();
+    assert_eq!(status, 200);
+    for words in [
+        "came to no run",
+        "cause: schedule",
+        "ending: failed",
+        "no run: no model is",
+    ] {
+        assert!(page.contains(words), "{words} is not in\n{page}");
+    }
+    let (status, _) = http::get(&format!("{base_url}/runs/none")).await.unwrap();
+    assert_eq!(status, 404);
     assert!(daemon.terminate(PATIENCE).0.success());
 }
 

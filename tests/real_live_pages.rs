@@ -122,7 +122,7 @@ async fn a_run_that_ends_changes_its_row_and_nothing_of_what_the_reader_is_at() 
     let took = until(&browser, next, json!("running"), SOON).await;
     println!("the row changed after {took:?}");
     board.update(number, |probe| {
-        probe.did_not_run("refused".to_owned(), now());
+        probe.did_not_run(None, "refused".to_owned(), now());
         probe.in_progress = false;
     });
     let last = "return document.activeElement.closest('tr')

@@ -273,6 +273,9 @@ async fn no_output_of_the_daemon_has_a_secret_in_it() {
         assert!([200, 404].contains(&status), "{text}");
         search("the log of a run", text.as_bytes());
         said.push_str(&text);
+        let id = log["run_id"].as_str().unwrap();
+        let (_, page) = http::get(&format!("{base_url}/runs/{id}")).await.unwrap();
+        search("the page of a run", page.as_bytes());
     }
     for words in [
         "not let in: ",

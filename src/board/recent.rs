@@ -22,7 +22,7 @@ pub struct RecentRuns(VecDeque<RecentRun>);
 /// What is drawn of a run, or of an attempt at one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecentRun {
-    /// Its id; absent when it came to no run.
+    /// Its id, under which its log is kept for a while even if it came to no run; absent when that is not known.
     pub id: Option<RunId>,
     /// When it had ended.
     pub ended_at: Timestamp,
@@ -86,9 +86,9 @@ impl RecentRun {
     }
 
     /// An attempt that came to no run, and why.
-    pub fn none(why: String, ended_at: Timestamp) -> Self {
+    pub fn none(id: Option<RunId>, why: String, ended_at: Timestamp) -> Self {
         Self {
-            id: None,
+            id,
             ended_at,
             completed: 0,
             failed: 0,
@@ -154,6 +154,7 @@ mod tests {
 
     fn run(second: i64) -> RecentRun {
         RecentRun::none(
+            None,
             "refused".to_owned(),
             Timestamp::from_second(second).unwrap(),
         )

@@ -77,7 +77,7 @@ impl Prober {
                 error!(deployment = %deployment.name, workload = %workload.name, run_id = run_id.map(tracing::field::display), error = %why, "no run");
                 self.board.update(probe.0, |status| {
                     status.in_progress = false;
-                    status.did_not_run(why.to_string(), now());
+                    status.did_not_run(run_id.cloned(), why.to_string(), now());
                 });
             }
         }

@@ -42,6 +42,7 @@ pub use self::last_run::last_run_in_words;
 pub(super) use self::precision::Kept;
 use super::Served;
 use super::api::{broken, stored_run};
+use crate::measurement::RunId;
 
 /// What a page may do: load this program's own style, script and picture, ask this program, and nothing else.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -117,6 +118,8 @@ async fn deployment(
 
 async fn run(State(served): State<Arc<Served>>, Path(id): Path<String>) -> Page {
     let now = now();
+    let known = RunId(id.to_ascii_lowercase());
+    let log = served.board.logs().get(&known);
     let found = stored_run(&served, &id).await.and_then(|stored| {
         let run = stored.read().map_err(|error| broken(&error))?;
         Ok((run, stored.ended_at))
@@ -124,12 +127,21 @@ async fn run(State(served): State<Arc<Served>>, Path(id): Path<String>) -> Page 
     match found {
         Ok((run, ended_at)) => Page {
             status: StatusCode::OK,
-            html: run::html(&run, ended_at, now),
+            html: run::html(&run, ended_at, log.as_deref(), now),
         },
-        Err(problem) => Page {
-            status: problem.status(),
-            html: run::missing(problem.detail(), now),
-        },
+        Err(problem) => {
+            let snapshot = served.board.snapshot();
+            match run::alone(&snapshot, &known, log.as_deref(), problem.detail(), now) {
+                Some(html) => Page {
+                    status: StatusCode::OK,
+                    html,
+                },
+                None => Page {
+                    status: problem.status(),
+                    html: run::missing(problem.detail(), now),
+                },
+            }
+        }
     }
 }
 

@@ -317,7 +317,8 @@ pub(crate) fn hostile(now: Timestamp) -> Snapshot {
             Act::Acknowledge(Settlement::Until(now + SignedDuration::from_hours(1))),
             now,
         );
-    story.status.did_not_run(HOSTILE.to_owned(), now);
+    let id = RunId("019c1e5a-8f00-7a3e-b1d2-000000000999".to_owned());
+    story.status.did_not_run(Some(id), HOSTILE.to_owned(), now);
     story.known.condition = condition(DeploymentState::Down, HOSTILE);
     story.end(&mut snapshot);
     snapshot

@@ -165,7 +165,7 @@ fn before_the_first_run_there_are_counters_at_zero_and_nothing_made_up() {
 #[test]
 fn an_attempt_without_a_run_is_a_failure_of_its_own_kind() {
     let mut probe = ran("a", 0);
-    probe.did_not_run("the token file is gone".to_owned(), at(62));
+    probe.did_not_run(None, "the token file is gone".to_owned(), at(62));
     let text = text(vec![probe], at(63));
     assert!(
         text.contains(

@@ -20,7 +20,7 @@ pub(super) struct Readout {
     pub(super) plot: String,
     /// What stands at the ticks of the axis, with its instant in seconds since the Unix epoch.
     pub(super) ticks: String,
-    /// Of each run: when it ended, in seconds since the Unix epoch; its id, if it has one; whether it counts, or why
+    /// Of each run: when it ended, in seconds since the Unix epoch; its id, if it is known; whether it counts, or why
     /// not; and in which of the environments.
     pub(super) runs: String,
     /// The environments.

@@ -4,21 +4,29 @@
 mod both_views;
 mod figures;
 mod histogram;
+mod log;
 mod requests;
 mod waterfall;
 
 use jiff::Timestamp;
 use maud::{Markup, html};
 
+pub(super) use self::log::alone;
 use super::frame::{self, moment};
 use super::quantity::{count, seconds};
 use crate::environment::{EnvironmentField, EnvironmentSource};
-use crate::measurement::FailureReason;
+use crate::measurement::{FailureReason, RunId};
 use crate::report::RunJson;
+use crate::run_log::RunLog;
 use crate::statistics::InvalidReason;
 
-/// Renders a run that ended at `ended_at`, as it is looked at `now`.
-pub(super) fn html(run: &RunJson, ended_at: Timestamp, now: Timestamp) -> String {
+/// Renders a run that ended at `ended_at`, and its log while that is kept, as it is looked at `now`.
+pub(super) fn html(
+    run: &RunJson,
+    ended_at: Timestamp,
+    log: Option<&RunLog>,
+    now: Timestamp,
+) -> String {
     let main = html! {
         p.quiet {
             a href="../" { "Fleet" } " / "
@@ -37,6 +45,7 @@ pub(super) fn html(run: &RunJson, ended_at: Timestamp, now: Timestamp) -> String
         (requests::of(run))
         (both_views::of(run))
         (environment(run))
+        (log::section(&RunId(run.run_id.clone()), log))
         p { "Run " code { (run.run_id) } ". The same for programs: "
             a href=(frame::run_api("../", &run.run_id)) { (frame::run_api("", &run.run_id)) } }
     };
@@ -141,7 +150,11 @@ fn environment(run: &RunJson) -> Markup {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::*;
+    use crate::run_log::{Cause, Ending, Heading, Lines};
     use crate::server::pages::fixture;
 
     fn now() -> Timestamp {
@@ -151,7 +164,7 @@ mod tests {
     #[test]
     fn a_run_is_told_with_its_requests_and_both_views() {
         let run = fixture::stored_run("qwen3-32b-fp8", now());
-        let page = html(&run, now(), now());
+        let page = html(&run, now(), None, now());
         insta::assert_snapshot!(fixture::text(&page));
         assert_eq!(page.matches("<g class=\"request\"").count(), 64);
         assert!(page.contains("href=\"../deployments/qwen3-32b-fp8\""));
@@ -162,14 +175,14 @@ mod tests {
     fn a_run_whose_requests_are_gone_says_so() {
         let mut run = fixture::stored_run("qwen3-32b-fp8", now());
         run.request_records = None;
-        let page = html(&run, now(), now());
+        let page = html(&run, now(), None, now());
         assert!(page.contains("not kept any more") && !page.contains("<svg class=\"waterfall\""));
     }
 
     #[test]
     fn a_run_that_does_not_count_says_why_and_has_no_figures() {
         let run = fixture::stored_failed_run("qwen3-32b-fp8", now());
-        let page = html(&run, now(), now());
+        let page = html(&run, now(), None, now());
         assert!(page.contains("does not count") && page.contains("<b>connect</b>"));
         assert!(page.contains("× connect") && page.contains("connection refused"));
         assert!(
@@ -177,10 +190,59 @@ mod tests {
         );
     }
 
+    fn logged(id: &str, text: &str) -> RunLog {
+        let mut lines = Lines::default();
+        lines.add(Duration::from_millis(1_500), text);
+        RunLog {
+            heading: Heading {
+                id: RunId(id.to_owned()),
+                deployment: text.to_owned(),
+                workload: "reference".to_owned(),
+                cause: Cause::Schedule,
+                begun_at: now(),
+            },
+            ending: Ending::Failed,
+            lines,
+        }
+    }
+
+    #[test]
+    fn a_run_is_shown_with_its_log_while_that_is_kept() {
+        let run = fixture::stored_run("qwen3-32b-fp8", now());
+        let log = logged(&run.run_id, "GET /version says 0.13.0");
+        let page = html(&run, now(), Some(&log), now());
+        assert!(page.contains("+1.500s  GET /version says 0.13.0"), "{page}");
+        let link = format!("href=\"../api/v1/runs/{}/log\"", run.run_id);
+        assert!(page.contains(&link), "{page}");
+        let page = html(&run, now(), None, now());
+        assert!(page.contains("not kept any more") && !page.contains(&link));
+    }
+
+    #[test]
+    fn an_attempt_that_came_to_no_run_has_a_page_with_its_log() {
+        let mut fleet = fixture::fleet(now());
+        let id = RunId("019c1e5a-8f00-7a3e-b1d2-000000000042".to_owned());
+        let why = "the token file is gone";
+        Arc::make_mut(&mut fleet.probes[1]).did_not_run(Some(id.clone()), why.to_owned(), now());
+        let page = alone(&fleet, &id, Some(&logged(&id.0, why)), "no", now()).unwrap();
+        assert!(page.contains("came to no run") && page.contains("+1.500s  the token file"));
+        assert!(page.contains("href=\"../deployments/qwen3-32b-fp8\""));
+        let page = alone(&fleet, &id, None, "no", now()).unwrap();
+        assert!(page.contains(why) && page.contains("not kept any more"));
+
+        // A run that the history does not have, of a target that is no deployment.
+        let other = RunId("019c1e5a-8f00-7a3e-b1d2-000000000043".to_owned());
+        let log = logged(&other.0, fixture::HOSTILE);
+        let page = alone(&fleet, &other, Some(&log), "no history", now()).unwrap();
+        assert!(page.contains("Only its log can be shown: no history."));
+        assert!(page.contains("&lt;script&gt;") && !page.contains("<script>"));
+        assert_eq!(alone(&fleet, &other, None, "no history", now()), None);
+    }
+
     #[test]
     fn no_text_becomes_a_part_of_the_page() {
         let run = fixture::hostile_run(now());
-        let page = html(&run, now(), now());
+        let page = html(&run, now(), None, now());
         assert!(!page.contains("<script>"), "{page}");
         assert!(page.matches("&lt;script&gt;").count() > 20, "{page}");
         assert!(missing(fixture::HOSTILE, now()).contains("&lt;script&gt;"));
