@@ -13,6 +13,9 @@
 //! slot comes first. If it were skipped at once, a probe that is always due shortly after another would never
 //! run, though there is time for both. Light runs are entered and never refused.
 //!
+//! After a run that panicked the slots of its probe are left out for a while, the longer the more have panicked in a
+//! row. A run that someone asks for is not.
+//!
 //! Who waits is served in this order. Light probes come first, since they hold a lane for a moment only and
 //! take no place under the cap. Bursts follow, the one that has waited longest before the others, even if it
 //! had to let a slot go meanwhile. Last come the light probes that have already run while a burst of their
@@ -28,6 +31,7 @@ use crate::deployment::{DeploymentName, Lane};
 use crate::schedule::Schedule;
 
 pub use self::event::{Event, ProbeKey};
+pub use self::faults::Backoff;
 pub use self::ledger::Spent;
 pub use self::reason::{DeferredReason, MissedReason, SkippedReason};
 pub use self::visits::VisitKey;
@@ -38,6 +42,7 @@ use self::visits::Visits;
 use self::waiting::{Blame, Contender, Waiting, in_order};
 
 mod event;
+mod faults;
 mod ledger;
 mod places;
 mod reason;
@@ -95,6 +100,8 @@ struct Probe {
     running: Option<Running>,
     /// When its last run that was not taken back began.
     last_start: Option<Timestamp>,
+    /// What its last runs have come to, if they panicked.
+    backoff: Option<Backoff>,
 }
 
 /// A run that goes.
@@ -146,6 +153,7 @@ impl Agenda {
                 next,
                 running: None,
                 last_start: None,
+                backoff: None,
             });
         }
         Self {
@@ -165,6 +173,7 @@ impl Agenda {
         self.follow_clock(now);
         self.seen = now;
         self.take_due(now, &mut events);
+        self.leave_out(&mut events);
         self.start_waiting(now, &mut events);
         self.let_visits_in(now, &mut events);
         self.freed = false;
@@ -180,11 +189,33 @@ impl Agenda {
         };
         let probe = &mut self.probes[probe.0];
         probe.last_start = Some(started);
+        probe.backoff = None;
         if let Some(spent) = spent {
             // A run may have failed early and cost little: that says nothing of the next one.
             probe.needs.load.tokens = probe.planned_tokens.max(spent.tokens);
             self.places.enter(needs, spent, started, now);
         }
+    }
+
+    /// Says that a run has ended in a panic: its probe rests, unless someone asks for a run.
+    pub fn panicked(&mut self, probe: ProbeKey, now: Timestamp) {
+        self.follow_clock(now);
+        let Some(Running { started, .. }) = self.free(probe.0) else {
+            return;
+        };
+        let probe = &mut self.probes[probe.0];
+        probe.last_start = Some(started);
+        probe.backoff = Some(Backoff::after(probe.backoff, now));
+    }
+
+    /// What follows from the panics of the probe's last runs, if they panicked.
+    pub fn backoff(&self, probe: ProbeKey) -> Option<Backoff> {
+        self.probes[probe.0].backoff
+    }
+
+    /// Forgets that the last runs of a probe have panicked: it is another one now in what its runs meet.
+    pub fn forgive(&mut self, probe: ProbeKey) {
+        self.probes[probe.0].backoff = None;
     }
 
     /// Puts off a run that has started and sent nothing yet. The slot waits again, or is skipped if the next try
@@ -223,8 +254,8 @@ impl Agenda {
         Some(Event::Skipped { probe, reason })
     }
 
-    /// Makes a probe due at `now`, before its time; what holds others holds it too. Whether there will be a run for
-    /// that: not while one is going.
+    /// Makes a probe due at `now`, before its time; what holds others holds it too, but no panics of the runs before.
+    /// Whether there will be a run for that: not while one is going.
     pub fn request(&mut self, probe: ProbeKey, now: Timestamp) -> bool {
         self.follow_clock(now);
         if self.is_running(probe) {
@@ -236,6 +267,7 @@ impl Agenda {
             .or_insert_with(|| Waiting::new(now, now));
         // One that was put off is wanted now.
         waiting.until = None;
+        waiting.ordered = true;
         self.freed = true;
         true
     }
@@ -255,13 +287,18 @@ impl Agenda {
     }
 
     /// When the probe's next run may start, as far as it is known: the slot that waits, or the time before which
-    /// it does not start, or else the first slot outside its blackouts.
+    /// it does not start, or else the first slot that is neither left out nor in its blackouts.
     pub fn next_run(&self, probe: ProbeKey) -> Option<Timestamp> {
-        if let Some(waiting) = self.waiting.get(&probe.0) {
+        let waiting = self.waiting.get(&probe.0);
+        if let Some(waiting) = waiting.filter(|waiting| !self.is_left_out(probe.0, waiting)) {
             return Some(waiting.until.unwrap_or(waiting.slot));
         }
         let probe = &self.probes[probe.0];
-        let next = probe.next?;
+        let mut next = probe.next?;
+        if let Some(backoff) = probe.backoff.filter(|backoff| backoff.leaves_out(next)) {
+            let before = backoff.until.checked_sub(1.nanosecond()).ok()?;
+            next = probe.schedule.next_after(before)?;
+        }
         if probe.schedule.in_blackout(next) {
             probe.schedule.next_run_after(next)
         } else {
@@ -300,6 +337,7 @@ impl Agenda {
             });
             self.due.extend(probe.next.map(|slot| (slot, index)));
             probe.last_start = probe.last_start.map(|start| start.min(now));
+            probe.backoff = probe.backoff.map(|backoff| backoff.set_back(set_back, now));
             if let Some(running) = &mut probe.running {
                 running.started = running.started.checked_sub(set_back).unwrap_or(now);
                 running.waiting.set_back(set_back, now);
@@ -343,12 +381,30 @@ impl Agenda {
                 events.push(Event::Skipped { probe: key, reason });
             } else {
                 let since = given_up.and_then(|waiting| waiting.place_in_queue());
-                let waiting = Waiting::new(slot, since.unwrap_or(slot));
+                let mut waiting = Waiting::new(slot, since.unwrap_or(slot));
+                waiting.ordered = given_up.is_some_and(|waiting| waiting.ordered);
                 self.waiting.insert(index, waiting);
             }
             probe.next = probe.schedule.next_after(now);
             self.due.extend(probe.next.map(|next| (next, index)));
         }
+    }
+
+    /// Gives up the slots that are left out after panics, whatever else they wait for.
+    fn leave_out(&mut self, events: &mut Vec<Event>) {
+        let waiting = self.waiting.iter();
+        let left_out = waiting.filter(|(index, waiting)| self.is_left_out(**index, waiting));
+        for index in left_out.map(|(index, _)| *index).collect::<Vec<_>>() {
+            self.waiting.remove(&index);
+            let (probe, reason) = (ProbeKey(index), SkippedReason::Fault);
+            events.push(Event::Skipped { probe, reason });
+        }
+    }
+
+    /// Whether a slot that waits is left out after panics: not if someone asked for the run.
+    fn is_left_out(&self, index: usize, waiting: &Waiting) -> bool {
+        let backoff = self.probes[index].backoff;
+        !waiting.ordered && backoff.is_some_and(|backoff| backoff.leaves_out(waiting.slot))
     }
 
     /// Starts what can start, in the order of the module's rule, and notes what holds the others.

@@ -62,7 +62,7 @@ impl fmt::Display for Lane {
 }
 
 /// One configured vLLM deployment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Deployment {
     /// Unique among the deployments of a configuration.
     pub name: DeploymentName,

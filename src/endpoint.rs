@@ -12,7 +12,7 @@ use crate::closed_set::closed_set;
 use crate::reach::Reach;
 
 /// Where a deployment answers, and how to reach it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     base_url: Url,
     /// What lets us in; read anew for every run.

@@ -234,23 +234,27 @@ const DETAIL_CHARS: usize = 300;
 impl RequestError {
     /// Keeps the first characters of `detail`, with control characters escaped: 300 at most in all.
     pub fn new(reason: FailureReason, detail: impl AsRef<str>) -> Self {
-        let detail = detail.as_ref();
-        let mut kept = String::new();
-        for c in detail.chars().take(DETAIL_CHARS + 1) {
-            if c.is_control() {
-                kept.extend(c.escape_default());
-            } else {
-                kept.push(c);
-            }
-        }
-        if kept.chars().count() > DETAIL_CHARS {
-            kept = kept.chars().take(DETAIL_CHARS - 1).chain(['…']).collect();
-        }
         Self {
             reason,
-            detail: kept,
+            detail: in_a_line(detail.as_ref()),
         }
     }
+}
+
+/// The first characters of `text`, with control characters escaped: 300 at most in all.
+pub(crate) fn in_a_line(text: &str) -> String {
+    let mut kept = String::new();
+    for c in text.chars().take(DETAIL_CHARS + 1) {
+        if c.is_control() {
+            kept.extend(c.escape_default());
+        } else {
+            kept.push(c);
+        }
+    }
+    if kept.chars().count() > DETAIL_CHARS {
+        kept = kept.chars().take(DETAIL_CHARS - 1).chain(['…']).collect();
+    }
+    kept
 }
 
 impl fmt::Display for RequestError {

@@ -2,7 +2,7 @@
 //! came to.
 //!
 //! The loop only decides when; a run is one straight line through the domain, and its failure or panic is
-//! that run's outcome. It ends in good order: no run starts any more, those in flight get a grace period,
+//! that run's outcome. After a panic its probe rests before it runs again. It ends in good order: no run starts any more, those in flight get a grace period,
 //! and what is cut short after that leaves no trace.
 
 mod judging;
@@ -15,6 +15,9 @@ mod run_logs;
 mod seating;
 mod visits;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -22,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -63,6 +67,9 @@ struct Finished {
     summary: Arc<Summary>,
     ended_at: Timestamp,
 }
+
+/// Measures a run, or says why nothing was measured.
+type Measuring = fn(Attempt, CancellationToken) -> BoxFuture<'static, Result<Run, RunError>>;
 
 /// A run that goes on.
 #[derive(Debug)]
@@ -108,6 +115,8 @@ pub struct Prober {
     cut: CancellationToken,
     /// Access tokens, for as long as they are good.
     tokens: Tokens,
+    /// What measures the runs.
+    measuring: Measuring,
 }
 
 impl Prober {
@@ -139,6 +148,7 @@ impl Prober {
             watchdog: Supervisor::default().watchdog(),
             cut: CancellationToken::new(),
             tokens: Tokens::default(),
+            measuring: |attempt, cut| measure(attempt, Arc::default(), cut).boxed(),
         }
     }
 
@@ -269,7 +279,7 @@ impl Prober {
             notes,
         };
         self.in_flight.insert(ticket, run);
-        let measuring = measure(attempt, Arc::default(), cut);
+        let measuring = (self.measuring)(attempt, cut);
         let (planned, recorder) = (planned.clone(), self.recorder.clone());
         let generation = known.and_then(|known| known.generation.clone());
         let measuring = async move {
@@ -302,7 +312,7 @@ impl Prober {
             let outcome = AssertUnwindSafe(measuring).catch_unwind().await;
             (
                 ticket,
-                outcome.unwrap_or_else(|_| Err(RunError::Thread("it panicked".to_owned()))),
+                outcome.unwrap_or_else(|payload| Err(RunError::panicked(&*payload))),
             )
         });
         self.board.update(probe.0, |status| {
@@ -330,8 +340,12 @@ impl Prober {
             self.held(probe, hold, notes);
             return;
         }
-        let spent = outcome.as_ref().ok().map(|finished| spent(&finished.run));
-        self.agenda.finished(probe, spent, now());
+        if let Err(RunError::Panicked(_)) = outcome {
+            self.agenda.panicked(probe, now());
+        } else {
+            let spent = outcome.as_ref().ok().map(|finished| spent(&finished.run));
+            self.agenda.finished(probe, spent, now());
+        }
         let run_id = notes.as_ref().map(Notes::run_id);
         self.publish(probe, outcome, run_id);
     }

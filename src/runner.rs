@@ -9,6 +9,7 @@ mod delays;
 mod follower;
 mod hold;
 mod notes;
+mod panic;
 mod survey;
 mod thread;
 
@@ -56,9 +57,12 @@ pub enum RunError {
     /// The server does not serve exactly one model.
     #[error("no model is configured and the server serves {}: [{}]; name one as `model`", .0.len(), .0.join(", "))]
     AmbiguousModel(Vec<String>),
-    /// The measuring thread could not be started, or ended in a panic.
+    /// The measuring thread could not be started.
     #[error("the measuring thread failed: {0}")]
     Thread(String),
+    /// A defect of the prober ended it, which said this: on one line, and nothing secret.
+    #[error("it panicked: {0}")]
+    Panicked(String),
 }
 
 /// How far a run has come, for whoever watches it.
@@ -171,13 +175,16 @@ pub async fn measure(
         notes,
     )));
     let (tokens, deployment) = (attempt.tokens.clone(), Arc::clone(&attempt.deployment));
-    let replay = async move { replay(attempt, watch, credentials, progress).await };
+    let looks = watch.clone();
+    let replay = async move { replay(attempt, looks, credentials, progress).await };
     let measured = thread::run(stop, replay).await;
     if was_refused(&measured) {
         tokens.forget(&deployment.endpoint.auth);
     }
-    let mut run = measured?;
-    run.environment = environment(&run, surveying.await.unwrap_or_default());
+    let masked = |error: RunError| error.masked(&watch);
+    let mut run = measured.map_err(masked)?;
+    let findings = surveying.await.map_err(RunError::ended).map_err(masked)?;
+    run.environment = environment(&run, findings);
     Ok(run)
 }
 

@@ -42,7 +42,7 @@ impl fmt::Display for WorkloadName {
 }
 
 /// A fixed set of chat completions, replayed in a closed loop.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
     /// Unique among the workloads of a configuration.
     pub name: WorkloadName,

@@ -21,6 +21,7 @@ closed_set! {
     Asleep "asleep" "The server sleeps, and a probe never wakes it.",
     Budget "budget" "The tokens that probing may take in 24 hours were used up.",
     DutyCycle "duty_cycle" "Until the next slot as much of the time as is allowed was spent under the load of probes.",
+    Fault "fault" "The runs before it ended in a panic, which is a defect of the prober: the probe rests for a while.",
 }
 
 closed_set! {

@@ -93,6 +93,7 @@ impl Agenda {
             is.needs.load.tokens = was.needs.load.tokens;
         }
         is.last_start = was.last_start;
+        is.backoff = was.backoff;
         if let Some(mut running) = was.running.take() {
             running.needs = is.needs;
             is.running = Some(running);

@@ -9,6 +9,7 @@ use crate::schedule::{Blackout, Cadence};
 
 mod budget;
 mod deferral;
+mod faults;
 mod replan;
 mod visits;
 

@@ -26,6 +26,8 @@ pub(super) struct Waiting {
     pub(super) blame: Blame,
     /// Before then it does not start.
     pub(super) until: Option<Timestamp>,
+    /// Whether someone asked for its run.
+    pub(super) ordered: bool,
     /// How often its run was put off.
     put_off: u32,
 }
@@ -46,6 +48,7 @@ impl Waiting {
             since,
             blame: Blame::Missed(MissedReason::Suspended),
             until: None,
+            ordered: false,
             put_off: 0,
         }
     }

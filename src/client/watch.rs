@@ -106,7 +106,7 @@ impl Watch {
                 .map_err(|_| Unread::Late)?
                 .map_err(|error| Unread::Useless(masking.error(error).to_string()))
         });
-        let ended = |error: tokio::task::JoinError| Unread::Useless(error.to_string());
+        let ended = |error: tokio::task::JoinError| Unread::Useless(self.masked(error.to_string()));
         reading.await.unwrap_or_else(|error| Err(ended(error)))
     }
 
@@ -153,6 +153,11 @@ impl Watch {
             Ok(Ok(Ok(answer))) => Health::Bad(answer.status().as_u16()),
             _ => Health::Silent,
         }
+    }
+
+    /// `text` without anything that lets us in.
+    pub(crate) fn masked(&self, text: String) -> String {
+        self.masking.text(text)
     }
 
     /// Where its requests run.

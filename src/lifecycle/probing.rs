@@ -67,7 +67,7 @@ closed_set! {
     Lane "lane" "Another run held the lane or the deployment until the time was over.",
     Timeout "timeout" "The run had not ended when the time was over.",
     Asleep "asleep" "The server sleeps, and a probe never wakes it.",
-    NotRun "not_run" "No run came about: nothing could be sent, or the model to ask for is unknown.",
+    NotRun "not_run" "No run came about: nothing could be sent, the model to ask for is unknown, or the run panicked.",
 }
 
 impl Probing {

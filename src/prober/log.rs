@@ -1,17 +1,18 @@
 //! What the log says of runs and deployments: a line for each run, one for each reason of failure, and one
 //! whenever a deployment's state changes.
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::PlannedProbe;
-use crate::agenda::Event;
+use crate::agenda::{Backoff, Event};
 use crate::condition::{Condition, DeploymentState};
 use crate::deployment::Deployment;
 use crate::environment::FieldChange;
 use crate::guard::Hold;
 use crate::judges::{Intervention, Opinion};
 use crate::measure::Measure;
-use crate::measurement::{RequestError, Run};
+use crate::measurement::{RequestError, Run, RunId};
+use crate::runner::RunError;
 use crate::statistics::Summary;
 use crate::verdict::Edge;
 use crate::workload::Workload;
@@ -55,6 +56,25 @@ pub(super) fn run(deployment: &Deployment, workload: &Workload, run: &Run, summa
             "requests failed"
         );
     }
+}
+
+/// An attempt that came to no run, and how long its probe rests if that was a panic.
+pub(super) fn no_run(
+    deployment: &Deployment,
+    workload: &Workload,
+    run_id: Option<&RunId>,
+    why: &RunError,
+    backoff: Option<Backoff>,
+) {
+    error!(
+        deployment = %deployment.name,
+        workload = %workload.name,
+        run_id = run_id.map(tracing::field::display),
+        error = %why,
+        panics_in_a_row = backoff.map(|backoff| backoff.in_a_row),
+        slots_left_out_until = backoff.map(|backoff| tracing::field::display(backoff.until)),
+        "no run"
+    );
 }
 
 /// A run that a guard held back, and what became of its slot.

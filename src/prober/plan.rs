@@ -17,7 +17,7 @@ use crate::totals::HistogramBounds;
 use crate::workload::Workload;
 
 /// A workload that is replayed against a deployment on a schedule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PlannedProbe {
     /// Whom to probe.
     pub deployment: Arc<Deployment>,

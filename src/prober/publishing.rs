@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tracing::{error, info};
+use tracing::info;
 use uuid::Uuid;
 
 use super::plan::PlannedProbe;
@@ -74,7 +74,8 @@ impl Prober {
                 if let RunError::NoModel(error) = &why {
                     self.judge(&deployment, Condition::after_failed_attempt(error), None);
                 }
-                error!(deployment = %deployment.name, workload = %workload.name, run_id = run_id.map(tracing::field::display), error = %why, "no run");
+                let backoff = self.agenda.backoff(probe);
+                log::no_run(&deployment, &workload, run_id, &why, backoff);
                 self.board.update(probe.0, |status| {
                     status.in_progress = false;
                     status.did_not_run(run_id.cloned(), why.to_string(), now());

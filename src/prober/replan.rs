@@ -62,6 +62,12 @@ impl Prober {
             now(),
         );
         self.agenda = agenda;
+        for (new, old) in predecessors.iter().enumerate() {
+            // What made its runs panic may have gone with what it was.
+            if old.is_some_and(|old| plan.probes[new] != self.plan.probes[old]) {
+                self.agenda.forgive(ProbeKey(new));
+            }
+        }
 
         let before = mem::take(&mut self.tickets);
         let mut tickets: Vec<Option<Ticket>> = vec![None; plan.probes.len()];

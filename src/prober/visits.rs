@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::run_logs::{ending_of, in_words};
-use super::{Prober, now, spent};
+use super::{Measuring, Prober, now, spent};
 use crate::agenda::{Spent, VisitKey};
 use crate::board::Board;
 use crate::deployment::{Deployment, EnvironmentSources};
@@ -21,7 +21,7 @@ use crate::guard::Hold;
 use crate::lifecycle::{Answer, ProbeFailure, Probed, Refusal, Unmeasured, Wanted};
 use crate::measurement::Run;
 use crate::run_log::{Cause, Ending};
-use crate::runner::{Attempt, Notes, RunError, measure};
+use crate::runner::{Attempt, Notes, RunError};
 use crate::statistics::summarize;
 use crate::target::time_limit;
 use crate::workload::Workload;
@@ -44,6 +44,7 @@ struct Visit {
     limit: Duration,
     asked: Instant,
     board: Arc<Board>,
+    measuring: Measuring,
 }
 
 impl Prober {
@@ -84,6 +85,7 @@ impl Prober {
             limit,
             asked: wanted.asked,
             board: Arc::clone(&self.board),
+            measuring: self.measuring,
         };
         let key = self
             .agenda
@@ -91,7 +93,7 @@ impl Prober {
         let (admit, admitted) = oneshot::channel();
         self.visits.admissions.insert(key, admit);
         self.visits.going.spawn(async move {
-            // A panic is this run's outcome and no one else's.
+            // Whatever goes wrong, it gives back what it occupies. What measures has told its own panic by then.
             let attending = AssertUnwindSafe(visit.attend(deployment, admitted, answer));
             (key, attending.catch_unwind().await.unwrap_or(None))
         });
@@ -135,6 +137,7 @@ impl Visit {
             limit,
             asked,
             board,
+            measuring,
         } = self;
         let (workload, notes) = (Arc::clone(&attempt.workload), attempt.notes.clone());
         let mut waited = None;
@@ -143,8 +146,14 @@ impl Visit {
             admitted.await.map_err(|_| RunError::Cut)?;
             waited = Some(asked.elapsed());
             notes.add("the lane is free");
-            measure(attempt, Arc::default(), CancellationToken::new()).await
+            let run = measuring(attempt, CancellationToken::new()).await?;
+            let summary = summarize(&run, &workload);
+            Ok((run, summary))
         };
+        // A panic is this run's outcome, which whoever asked is told, and no one else's.
+        let measuring = AssertUnwindSafe(measuring)
+            .catch_unwind()
+            .map(|outcome| outcome.unwrap_or_else(|payload| Err(RunError::panicked(&*payload))));
         let measured = tokio::select! {
             biased;
             () = answer.closed() => return None,
@@ -153,8 +162,7 @@ impl Visit {
         };
         let took = asked.elapsed();
         let (outcome, ending, cost) = match measured {
-            Some(Ok(run)) => {
-                let summary = summarize(&run, &workload);
+            Some(Ok((run, summary))) => {
                 notes.add(in_words(&summary));
                 let (ending, cost) = (ending_of(&summary), spent(&run));
                 (

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::Progress;
 use super::follower::Follower;
+use super::panic::joined;
 use crate::client::{Client, RunClock, Shape, chat};
 use crate::measurement::{FailureReason, RequestError, RequestRecord};
 use crate::observation::GivenUp;
@@ -73,7 +74,11 @@ impl Replay {
                 Arc::clone(work),
             ));
         }
-        let all_ended = async { while running.join_next().await.is_some() {} };
+        let all_ended = async {
+            while let Some(ended) = running.join_next().await {
+                joined(ended);
+            }
+        };
         let given_up = tokio::select! {
             biased;
             () = all_ended => None,

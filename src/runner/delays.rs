@@ -6,6 +6,8 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::panic::joined;
+
 /// How often the delay of the measuring thread is sampled.
 const DELAY_SAMPLE_EVERY: Duration = Duration::from_millis(50);
 
@@ -38,6 +40,6 @@ impl Delays {
     /// Ends, and tells what was sampled.
     pub(super) async fn end(self) -> Vec<Duration> {
         self.stop.cancel();
-        self.sampler.await.unwrap_or_default()
+        joined(self.sampler.await)
     }
 }

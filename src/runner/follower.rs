@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::panic::joined;
 use crate::client::watch::{Heard, Watch};
 use crate::guard::Guards;
 use crate::observation::{GivenUp, Health, Moment};
@@ -53,7 +54,7 @@ impl Follower {
     pub(super) async fn end(self, start: Instant) -> Vec<Moment> {
         let Self { task, _stop, .. } = self;
         drop(_stop);
-        let moments = task.await.unwrap_or_default().into_iter();
+        let moments = joined(task.await).into_iter();
         let since = moments.filter_map(|(seen, moment)| {
             let at = seen.checked_duration_since(start)?;
             Some(Moment { at, ..moment })

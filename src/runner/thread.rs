@@ -3,8 +3,10 @@
 //! One current-thread runtime, since a second core would only move a chunk's wake-up to where its stamp
 //! comes later.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -24,16 +26,20 @@ pub(super) async fn run(
     std::thread::Builder::new()
         .name("measure".to_owned())
         .spawn(move || {
-            let outcome = match tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-            {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            let outcome = match builder.enable_all().build() {
                 Ok(runtime) => {
+                    // A panic is this run's outcome and no one else's.
+                    let replay = AssertUnwindSafe(replay).catch_unwind();
                     let outcome = runtime.block_on(stop.run_until_cancelled(replay));
                     // A name that is still being resolved is not waited for: the system gives no way
                     // to stop that, and it can take half a minute.
                     runtime.shutdown_background();
-                    outcome.unwrap_or(Err(RunError::Cut))
+                    match outcome {
+                        None => Err(RunError::Cut),
+                        Some(Ok(outcome)) => outcome,
+                        Some(Err(payload)) => Err(RunError::panicked(&*payload)),
+                    }
                 }
                 Err(error) => Err(RunError::Thread(error.to_string())),
             };
@@ -41,7 +47,8 @@ pub(super) async fn run(
             let _ = ended.send(outcome);
         })
         .map_err(|error| failed(&error))?;
-    end.await.unwrap_or_else(|_| Err(failed(&"it panicked")))
+    end.await
+        .unwrap_or_else(|_| Err(failed(&"it ended without a word")))
 }
 
 /// What the calling thread has had of its processor so far; `None` where there is no Linux `/proc`.
@@ -60,6 +67,15 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_what_the_run_comes_to() {
+        let replay = async { panic!("index {} is out of bounds", 7) };
+        let Err(RunError::Panicked(said)) = run(CancellationToken::new(), replay).await else {
+            unreachable!("it came to something else");
+        };
+        assert_eq!(said, "index 7 is out of bounds");
+    }
 
     #[tokio::test]
     async fn a_name_that_does_not_resolve_holds_up_no_stop() {

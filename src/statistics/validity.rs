@@ -26,7 +26,7 @@ closed_set! {
     UnexpectedFinish "unexpected_finish" "A completed answer ended for another reason than its bound, such as stop.",
     TokenCount "token_count" "A completed answer has more or fewer tokens than its bound.",
     NoUsage "no_usage" "An answer carried no usage, or one that contradicts the stream, so the run's tokens are unknown.",
-    NotRun "not_run" "No run came about: nothing could be sent, or the model to ask for is unknown.",
+    NotRun "not_run" "No run came about: nothing could be sent, the model to ask for is unknown, or the run panicked.",
 }
 
 /// The share of the concurrency that was in flight during the time in which a closed loop has to have `c` in flight: from the `c`th request to the
