@@ -75,7 +75,13 @@ fn headline(rows: &[Row<'_>]) -> String {
     match (slower, silent) {
         (0, 0) if rows.is_empty() => "No deployments".to_owned(),
         (0, 0) if of(Group::Fine) + of(Group::Faster) == 0 => "Nothing is known yet".to_owned(),
-        (0, 0) => "Nothing is slower".to_owned(),
+        (0, 0) => match of(Group::NoFigures) + of(Group::Undecided) {
+            0 => "Nothing is slower".to_owned(),
+            unknown => format!(
+                "Nothing is slower, but {unknown} of {} cannot be judged yet",
+                count(rows.len(), "deployment", "deployments")
+            ),
+        },
         (0, silent) => are(silent, "not serving"),
         (slower, 0) => are(slower, "slower"),
         (slower, silent) => format!("{}, {silent} not serving", are(slower, "slower")),

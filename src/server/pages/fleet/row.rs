@@ -80,6 +80,12 @@ impl<'a> Row<'a> {
                 matches!(self.state, DeploymentState::Down | DeploymentState::Wedged)
             }
             Group::NoFigures => self.figures.is_none() && !self.is_of(Group::NotServing),
+            Group::Undecided => {
+                let stand = self.finding.stand;
+                self.figures.is_some()
+                    && matches!(stand, Stand::TooFew | Stand::Reading | Stand::Inconclusive)
+                    && !self.is_of(Group::NotServing)
+            }
             Group::Fine => Group::ALL
                 .iter()
                 .all(|other| *other == Group::Fine || !self.is_of(*other)),
@@ -128,7 +134,8 @@ impl<'a> Row<'a> {
             _ if self.is_of(Group::Slower) => 2,
             _ if self.figures.is_none() => 3,
             _ if self.is_of(Group::Faster) => 4,
-            _ => 5,
+            _ if self.is_of(Group::Undecided) => 5,
+            _ => 6,
         }
     }
 

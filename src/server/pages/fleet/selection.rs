@@ -13,6 +13,7 @@ closed_set! {
     Slower "slower" "Judged slower than before.",
     NotServing "not-serving" "Down, or wedged.",
     NoFigures "no-figures" "Without figures: the last run does not count, is too old, or has not been.",
+    Undecided "undecided" "Too few clean runs to say anything, or not enough to be sure.",
     Faster "faster" "Judged faster than before.",
     Fine "fine" "None of the others.",
 }
