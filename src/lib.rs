@@ -26,6 +26,7 @@ pub mod discovery;
 pub mod judges;
 pub mod measurement;
 pub mod observation;
+mod panic;
 pub mod reading;
 pub mod run_log;
 pub mod sample;

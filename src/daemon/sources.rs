@@ -5,9 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
@@ -21,6 +23,7 @@ use crate::config::targets::target_groups_in_json;
 use crate::config::{DeploymentSource, TargetFiles};
 use crate::discovery::Labels;
 use crate::discovery::source::{HttpSource, Source};
+use crate::panic::said;
 
 /// How long a server may take for its list.
 const LIST_PATIENCE: Duration = Duration::from_secs(30);
@@ -55,6 +58,18 @@ impl Reading {
     /// Whether not all of it could be read.
     pub(super) fn is_failing(&self) -> bool {
         self.failing.is_some()
+    }
+
+    /// What is known when reading it anew ended in a panic.
+    fn panicked(&self, said: String) -> Self {
+        Self {
+            failing: Some(Failing {
+                kind: "panic".to_owned(),
+                words: format!("it panicked: {said}"),
+            }),
+            done: true,
+            ..self.clone()
+        }
     }
 }
 
@@ -132,7 +147,10 @@ impl Sources {
         let task = tokio::spawn(async move {
             let mut reading = before;
             loop {
-                let next = read_again(&source, &reading, &tokens).await;
+                // A panic is a reading that failed, and no end of the following.
+                let next = AssertUnwindSafe(read_again(&source, &reading, &tokens));
+                let next = next.catch_unwind().await;
+                let next = next.unwrap_or_else(|payload| reading.panicked(said(&*payload)));
                 tell(&name, reading.failing.as_ref(), next.failing.as_ref());
                 reading = next;
                 sender.send_replace(reading.clone());

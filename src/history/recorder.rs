@@ -5,9 +5,11 @@
 //! The log has one line when that begins and one when it is over.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -16,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{Entry, Event, Health, History, HistoryError, Operation};
+use crate::panic::said;
 use crate::report::{RunJson, Source};
 
 /// How long a run that has ended waits to be stored before it is published all the same.
@@ -295,14 +298,38 @@ struct Worker {
 }
 
 impl Worker {
+    /// Works until the stop. A panic is told and ends nothing: the next runs are stored as ever.
     async fn run(self) {
+        while let Err(payload) = AssertUnwindSafe(self.work()).catch_unwind().await {
+            self.shared.health.failed(Operation::Prune);
+            error!(
+                panic = said(&*payload),
+                "the history's care panicked, and goes on"
+            );
+            self.pause(LONGEST_PAUSE).await;
+        }
+        self.history.close().await;
+    }
+
+    async fn work(&self) {
         let mut pause = FIRST_PAUSE;
         let mut prune_at = Instant::now();
         let mut prunes = true;
         self.measure().await;
         loop {
             if let Some(item) = self.shared.front() {
-                match self.write(&item).await {
+                let writing = AssertUnwindSafe(self.write(&item)).catch_unwind();
+                let written = match writing.await {
+                    Ok(written) => written,
+                    Err(payload) => {
+                        // It would panic again, and no other run would be stored any more.
+                        let why = format!("it panicked: {}", said(&*payload));
+                        self.shared.give_up(item.name(), &why);
+                        self.shared.done(&item);
+                        continue;
+                    }
+                };
+                match written {
                     Ok(()) => {
                         pause = FIRST_PAUSE;
                         if self.shared.done(&item) {
@@ -332,7 +359,6 @@ impl Worker {
                 }
             }
         }
-        self.history.close().await;
     }
 
     async fn write(&self, item: &Item) -> Result<(), HistoryError> {

@@ -2,12 +2,14 @@
 //! verdicts are opinions about stored runs, and come out the same whenever they are made again. What people said of
 //! them is stored too, and is said again where it was said.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 use tracing::warn;
 
 use crate::board::{MOST_RUNS, RecentRun};
@@ -18,6 +20,7 @@ use crate::judges::{Intervention, JudgedFigures, Judges};
 use crate::lifecycle::Refusal;
 use crate::measure::{Measure, Tolerances};
 use crate::measurement::RunId;
+use crate::panic::said;
 use crate::statistics::{InvalidReason, Summary};
 use crate::verdict::Edge;
 
@@ -145,42 +148,74 @@ impl Bench {
     }
 }
 
-/// Lets judges read the history in `storage`, one after another, and sends them when they are done.
+/// Lets judges read the history in `storage`, one after another, and sends them when they are done. All of them come:
+/// while one is awaited its runs wait, and nothing is said of them.
 pub(super) async fn replay(storage: PathBuf, unread: Vec<Unread>, done: mpsc::Sender<Replayed>) {
     let mut reader = Reader::open(&storage).await;
-    for Unread {
-        seat,
-        series,
-        tolerances,
-    } in unread
-    {
-        let read = match &mut reader {
-            Ok(reader) => stored(reader, &series)
-                .await
-                .map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        let (points, said, recent) = read.unwrap_or_else(|error| {
-            warn!(
-                deployment = series.deployment,
-                workload = series.workload,
-                error,
-                "the history cannot be read, so the verdicts begin anew"
-            );
-            Default::default()
+    for one in unread {
+        let judging = AssertUnwindSafe(judged(reader.as_mut(), &one)).catch_unwind();
+        let replayed = judging.await.unwrap_or_else(|payload| {
+            one.tell(&format!("it panicked: {}", said(&*payload)));
+            Replayed::nothing(&one)
         });
-        // Years of runs take a while to judge.
-        let judged = spawn_blocking(move || Replayed {
-            seat,
-            last: points
-                .last()
-                .map(|point| (point.id.clone(), point.ended_at)),
-            judges: judge_again(&points, &said, &tolerances, |_, _| {}),
-            recent: recent.iter().filter_map(to_be_shown).collect(),
-        });
-        let Ok(replayed) = judged.await else { continue };
         if done.send(replayed).await.is_err() {
             return;
+        }
+    }
+}
+
+/// The judges of one probe, after what `reader` has of it.
+async fn judged(reader: Result<&mut Reader, &mut HistoryError>, unread: &Unread) -> Replayed {
+    let read = match reader {
+        Ok(reader) => stored(reader, &unread.series)
+            .await
+            .map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let (points, said, recent) = match read {
+        Ok(stored) => stored,
+        Err(error) => {
+            unread.tell(&error);
+            return Replayed::nothing(unread);
+        }
+    };
+    let (seat, tolerances) = (unread.seat, unread.tolerances.clone());
+    // Years of runs take a while to judge.
+    let judging = spawn_blocking(move || Replayed {
+        seat,
+        last: points
+            .last()
+            .map(|point| (point.id.clone(), point.ended_at)),
+        judges: judge_again(&points, &said, &tolerances, |_, _| {}),
+        recent: recent.iter().filter_map(to_be_shown).collect(),
+    });
+    match judging.await.map_err(JoinError::try_into_panic) {
+        Ok(replayed) => replayed,
+        Err(Ok(payload)) => resume_unwind(payload),
+        // The process ends.
+        Err(Err(_cut)) => Replayed::nothing(unread),
+    }
+}
+
+impl Unread {
+    fn tell(&self, error: &str) {
+        warn!(
+            deployment = self.series.deployment,
+            workload = self.series.workload,
+            error,
+            "the history cannot be read, so the verdicts begin anew"
+        );
+    }
+}
+
+impl Replayed {
+    /// The judges of `unread` who know of no run.
+    fn nothing(unread: &Unread) -> Self {
+        Self {
+            seat: unread.seat,
+            judges: Judges::new(&unread.tolerances),
+            last: None,
+            recent: Vec::new(),
         }
     }
 }

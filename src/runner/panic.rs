@@ -7,14 +7,12 @@ use tokio::task::JoinError;
 
 use super::RunError;
 use crate::client::watch::Watch;
-use crate::measurement::in_a_line;
+use crate::panic::said;
 
 impl RunError {
     /// What a caught panic makes of a run.
     pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Self {
-        let text = payload.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        Self::Panicked(in_a_line(text.unwrap_or("it says nothing in words")))
+        Self::Panicked(said(payload))
     }
 
     /// What the end of a task makes of its run, when nothing came of it.
@@ -48,29 +46,6 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
-
-    #[test]
-    fn what_a_panic_says_is_shown_on_one_line() {
-        for (panic, said) in [
-            (
-                catch_unwind(|| panic!("a plain text")),
-                "it panicked: a plain text",
-            ),
-            (
-                catch_unwind(|| panic!("line {}\n\u{1b}[31m", 2)),
-                "it panicked: line 2\\n\\u{1b}[31m",
-            ),
-            (
-                catch_unwind(|| std::panic::panic_any(7)),
-                "it panicked: it says nothing in words",
-            ),
-        ] {
-            let error = RunError::panicked(&*panic.unwrap_err());
-            assert_eq!(error.to_string(), said);
-        }
-        let long = catch_unwind(|| panic!("{}", "x".repeat(10_000))).unwrap_err();
-        assert!(RunError::panicked(&*long).to_string().chars().count() < 400);
-    }
 
     #[tokio::test]
     async fn the_panic_of_a_task_is_that_of_its_run_and_a_cut_one_is_nothing() {
