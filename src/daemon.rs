@@ -3,6 +3,7 @@
 mod discovery;
 mod reload;
 mod sources;
+mod web;
 
 use std::io;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tracing::{info, warn};
 pub use self::discovery::{Discovery, planned};
 use self::reload::Felt;
 pub use self::reload::{Load, Loaded, Reload};
+pub use self::web::WebFile;
 use crate::board::{Board, DeploymentStatus, LastRun, Outcome};
 use crate::deployment::{Deployment, DeploymentName};
 use crate::history::{

@@ -122,7 +122,7 @@ pub struct Reloader(mpsc::Sender<ReloadAnswer>);
 /// Where it is read.
 pub type ReloadRequests = mpsc::Receiver<ReloadAnswer>;
 
-/// Where the outcome goes: what is wrong with the configuration, if it cannot be used.
+/// Where the outcome goes: what is wrong with the configuration or with the web configuration, in words for people.
 pub type ReloadAnswer = oneshot::Sender<Result<(), String>>;
 
 /// Both ends of what asks for another configuration.
@@ -132,10 +132,10 @@ pub fn reloader() -> (Reloader, ReloadRequests) {
 }
 
 impl Reloader {
-    /// Asks for the configuration to be read anew, and waits until it holds.
+    /// Asks for the configuration and the web configuration to be read anew, and waits until they hold.
     ///
     /// # Errors
-    /// What is wrong with it; then nothing has changed.
+    /// What is wrong with which of them: that one has changed nothing.
     pub async fn reload(&self) -> Result<(), String> {
         let stopping = || Refusal::Stopping.to_string();
         let (answer, answered) = oneshot::channel();

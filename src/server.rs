@@ -139,9 +139,24 @@ impl Served {
         self.exposition.reloaded(at);
     }
 
-    /// Shows that another configuration could not be used.
-    pub fn reload_failed(&self) {
-        self.exposition.reload_failed();
+    /// Shows that another configuration could not be used at `at`.
+    pub fn reload_failed(&self, at: Timestamp) {
+        self.exposition.reload_failed(at);
+    }
+
+    /// Shows that there is a web configuration, loaded at `at`. To be said once.
+    pub fn show_web_configuration(&self, at: Timestamp) {
+        self.exposition.show_web_config(at);
+    }
+
+    /// Shows that the web configuration was read anew at `at`.
+    pub fn web_reloaded(&self, at: Timestamp) {
+        self.exposition.web_reloaded(at);
+    }
+
+    /// Shows that the web configuration could not be used at `at`.
+    pub fn web_reload_failed(&self, at: Timestamp) {
+        self.exposition.web_reload_failed(at);
     }
 
     /// Shows how the sources of deployments fare.
@@ -231,10 +246,7 @@ async fn reload(State(served): State<Arc<Served>>) -> (StatusCode, String) {
             StatusCode::OK,
             "The configuration was read anew.\n".to_owned(),
         ),
-        Err(mistakes) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("the configuration cannot be used, and nothing has changed:\n{mistakes}\n"),
-        ),
+        Err(told) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{told}\n")),
     }
 }
 

@@ -14,7 +14,7 @@ use super::logging::LogArgs;
 use super::signal;
 use super::web::WebArgs;
 use crate::config::{Config, Global};
-use crate::daemon::{Daemon, Discovery, Loaded, Reload, planned};
+use crate::daemon::{Daemon, Discovery, Loaded, Reload, WebFile, planned};
 use crate::history::History;
 use crate::prober::Plan;
 use crate::server::Front;
@@ -73,14 +73,15 @@ pub async fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let front = match args.web.front() {
-        Ok(front) => front,
+    let front = args.web.front();
+    let web = match args.web.protection(&front) {
+        Ok(web) => web,
         Err(mistakes) => {
             eprintln!("{mistakes}");
             return ExitCode::FAILURE;
         }
     };
-    match serve(&args, config, front, stop).await {
+    match serve(&args, config, front, web, stop).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             error!("{message}");
@@ -93,6 +94,7 @@ async fn serve(
     args: &ServeArgs,
     config: Config,
     front: Arc<Front>,
+    web: Option<WebFile>,
     stop: CancellationToken,
 ) -> Result<(), String> {
     let listeners = args.web.listeners().await?;
@@ -117,13 +119,14 @@ async fn serve(
         contents,
         watch,
         discovery,
+        web,
     };
     let supervisor =
         Supervisor::from_environment().map_err(|error| format!("NOTIFY_SOCKET: {error}"))?;
     let mut daemon = Daemon::new(plan, text, listeners)
         .following(reload)
         .supervised(supervisor)
-        .behind(Arc::clone(&front))
+        .behind(front)
         .probing(args.web.probes())
         .keeping(history, retention)
         .await
@@ -132,11 +135,7 @@ async fn serve(
     if args.web.enable_lifecycle {
         daemon = daemon.allowing_lifecycle();
     }
-    // Once the daemon has stopped there is nothing left to protect.
-    let ended = tokio::select! {
-        ended = daemon.run(stop) => ended,
-        () = args.web.watch(&front) => Ok(()),
-    };
+    let ended = daemon.run(stop).await;
     ended.map_err(|error| format!("the server failed: {error}"))
 }
 

@@ -1,9 +1,8 @@
 //! Where the daemon listens, under which address others reach it, and who is let in: the `--web.…` options.
 
-use std::future::pending;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,17 +10,13 @@ use clap::Args;
 use jiff::SignedDuration;
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
-use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use url::Url;
 
 use crate::board::USUAL_LOGS;
-use crate::config::{Finding, Mistakes, WebConfig};
-use crate::server::{Front, MAX_CONNECTIONS, ProbeSettings, Web};
-
-/// How often it is looked whether the file, or a certificate or key that it names, has changed.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+use crate::config::Mistakes;
+use crate::daemon::WebFile;
+use crate::server::{Front, MAX_CONNECTIONS, ProbeSettings};
 
 /// What the `serve` command is told of its endpoint.
 #[derive(Args, Debug)]
@@ -146,7 +141,7 @@ impl WebArgs {
     }
 
     /// The endpoint as it is asked for.
-    pub(super) fn front(&self) -> Result<Arc<Front>, Mistakes> {
+    pub(super) fn front(&self) -> Arc<Front> {
         let external_path = self.external_url.as_ref().map(|url| url.path());
         let prefix = match (&self.route_prefix, external_path) {
             (Some(prefix), _) => prefix.clone(),
@@ -161,12 +156,14 @@ impl WebArgs {
             .at(&prefix, &home)
             .with_open_health(self.open_health)
             .with_max_connections(self.max_connections);
-        if let Some(file) = &self.web_config_file {
-            let WebConfig { web, warnings } = WebConfig::load(file)?;
-            warn_of(file, &warnings);
-            front.protect(web);
-        }
-        Ok(Arc::new(front))
+        Arc::new(front)
+    }
+
+    /// The file that protects `front` from now on, if there is one.
+    pub(super) fn protection(&self, front: &Arc<Front>) -> Result<Option<WebFile>, Mistakes> {
+        let file = self.web_config_file.clone();
+        file.map(|file| WebFile::open(file, Arc::clone(front)))
+            .transpose()
     }
 
     /// Says where it listens, and how.
@@ -180,62 +177,6 @@ impl WebArgs {
                 "passwords are asked for without TLS, so whoever listens on the way can read them"
             );
         }
-    }
-
-    /// Protects `front` anew whenever the file says something else, for ever.
-    pub(super) async fn watch(&self, front: &Front) {
-        let Some(file) = self.web_config_file.clone() else {
-            return pending().await;
-        };
-        let mut looks = interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut told = String::new();
-        loop {
-            looks.tick().await;
-            let path = file.clone();
-            match spawn_blocking(move || WebConfig::load(&path)).await {
-                Ok(Ok(read)) => {
-                    if read.web.digest != front.web().digest {
-                        warn_of(&file, &read.warnings);
-                        front.protect(read.web);
-                        announce_change(&file, &front.web());
-                    }
-                    told.clear();
-                }
-                Ok(Err(mistakes)) => {
-                    let text = mistakes.to_string();
-                    // Once, not with every look.
-                    if text != told {
-                        refuse(&file, &mistakes);
-                        told = text;
-                    }
-                }
-                Err(error) => error!(%error, "the web configuration cannot be read"),
-            }
-        }
-    }
-}
-
-fn announce_change(file: &Path, web: &Web) {
-    info!(
-        file = %file.display(),
-        tls = web.tls.is_some(),
-        basic_auth = !web.users.is_empty(),
-        "the web configuration or one of its certificates has changed, and is in force"
-    );
-}
-
-fn refuse(file: &Path, mistakes: &Mistakes) {
-    let file = file.display();
-    for found in mistakes.findings() {
-        error!(%file, line = found.line(), mend = found.mend(), "{}", found.message());
-    }
-    error!(%file, "the web configuration cannot be used; the one before stays in force");
-}
-
-fn warn_of(file: &Path, warnings: &[Finding]) {
-    for warning in warnings {
-        warn!(file = %file.display(), line = warning.line(), mend = warning.mend(), "{}", warning.message());
     }
 }
 
@@ -364,7 +305,7 @@ mod tests {
             (&["--web.route-prefix=/q"], "\"/q\"", "\"/q/\""),
         ] {
             let line = Line::parse_from([&["x"], arguments].concat());
-            let front = format!("{:?}", line.web.front().unwrap());
+            let front = format!("{:?}", line.web.front());
             let expected = format!("prefix: {prefix}, home: {home}");
             assert!(front.contains(&expected), "{front}");
         }

@@ -1,4 +1,5 @@
-//! Another configuration while the daemon runs: on SIGHUP, when asked over HTTP, and when the files change.
+//! Another configuration while the daemon runs: on SIGHUP, when asked over HTTP, and when the files change. The web
+//! configuration, which is a file of its own, follows the same ways.
 //!
 //! It is read and checked as a whole before anything follows from it. One that has mistakes changes nothing, and its
 //! mistakes are told in the log, in the answer and by a metric. Files are compared by what is in them, not by their
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::discovery::Discovery;
+use super::web::{self, WebFile};
 use crate::config::{Contents, DeploymentSource};
 use crate::history::{Recorder, Retention};
 use crate::lifecycle::ReloadRequests;
@@ -51,6 +53,8 @@ pub struct Reload {
     pub watch: Option<Duration>,
     /// Whom to probe by it.
     pub discovery: Discovery,
+    /// Who is let in, if a file tells.
+    pub web: Option<WebFile>,
 }
 
 /// Where another configuration is felt.
@@ -68,11 +72,13 @@ impl std::fmt::Debug for Reload {
             contents,
             watch,
             discovery,
+            web,
         } = self;
         f.debug_struct("Reload")
             .field("contents", contents)
             .field("watch", watch)
             .field("discovery", discovery)
+            .field("web", web)
             .finish_non_exhaustive()
     }
 }
@@ -95,11 +101,11 @@ impl Reload {
         // A system that has no such signal, or no more handlers, still has the other two ways.
         let mut hangup = signal(SignalKind::hangup()).ok();
         let mut seen = self.contents.clone();
-        let mut looks = self.watch.map(|pause| {
-            let mut looks = interval_at(Instant::now() + pause, pause);
-            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            looks
-        });
+        let mut looks = self.watch.map(looks_every);
+        let mut web_looks = self.web.as_ref().map(|_| looks_every(web::LOOK_EVERY));
+        if let Some(web) = &self.web {
+            web.show(felt.served);
+        }
         felt.served.show_sources(self.discovery.statuses());
         while !stop.is_cancelled() {
             let cause = tokio::select! {
@@ -111,6 +117,11 @@ impl Reload {
                         continue;
                     }
                     Cause::Files
+                }
+                () = next_look(&mut web_looks) => {
+                    // It tells what is wrong by itself.
+                    let _ = self.read_web(false, &felt).await;
+                    continue;
                 }
                 () = self.discovery.read() => {
                     let plan = self.discovery.look().await;
@@ -132,17 +143,28 @@ impl Reload {
                 }
                 // What was refused is not to be told every time; what has changed since it was read is.
                 Err(mistakes) => {
-                    felt.served.reload_failed();
+                    felt.served.reload_failed(now());
                     error!(
                         by = cause.word(),
                         mistakes, "the configuration cannot be used, and nothing has changed"
                     );
                 }
             }
+            if matches!(cause, Cause::Files) {
+                continue;
+            }
+            let web = self.read_web(true, &felt).await;
             if let Cause::Request(answer) = cause {
                 // Whoever asked may have gone.
-                let _ = answer.send(done);
+                let _ = answer.send(in_words(done, web));
             }
+        }
+    }
+
+    async fn read_web(&mut self, asked: bool, felt: &Felt<'_>) -> Result<(), String> {
+        match &mut self.web {
+            Some(web) => web.read(asked, felt.served).await,
+            None => Ok(()),
         }
     }
 
@@ -163,14 +185,30 @@ impl Reload {
         if let Some(recorder) = &felt.recorder {
             recorder.retain(retention);
         }
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the configuration's age counts from here"
-        )]
-        felt.served.reloaded(text, Timestamp::now());
+        felt.served.reloaded(text, now());
         self.contents = contents;
         felt.supervisor.ready();
         Ok(())
+    }
+}
+
+/// What whoever asked is told of the configuration and of the web configuration.
+fn in_words(done: Result<(), String>, web: Result<(), String>) -> Result<(), String> {
+    let refused = |mistakes: String| {
+        let mistakes = mistakes.trim_end();
+        format!("the configuration cannot be used, and nothing has changed:\n{mistakes}")
+    };
+    let web_refused = |mistakes: String| {
+        let mistakes = mistakes.trim_end();
+        format!(
+            "the web configuration cannot be used, and the one before stays in force:\n{mistakes}"
+        )
+    };
+    match (done.map_err(refused), web.map_err(web_refused)) {
+        (Ok(()), Ok(())) => Ok(()),
+        (Err(told), Ok(())) => Err(told),
+        (Ok(()), Err(told)) => Err(format!("the configuration was read anew\n{told}")),
+        (Err(one), Err(other)) => Err(format!("{one}\n{other}")),
     }
 }
 
@@ -200,6 +238,12 @@ async fn hung_up(signal: &mut Option<Signal>) {
     }
 }
 
+fn looks_every(pause: Duration) -> Interval {
+    let mut looks = interval_at(Instant::now() + pause, pause);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    looks
+}
+
 /// Returns when the files are to be looked at again.
 async fn next_look(looks: &mut Option<Interval>) {
     match looks {
@@ -211,4 +255,12 @@ async fn next_look(looks: &mut Option<Interval>) {
 async fn read_again(contents: Contents) -> Contents {
     let read = spawn_blocking(move || contents.read_again()).await;
     read.unwrap_or_default()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a configuration's age counts from here"
+)]
+fn now() -> Timestamp {
+    Timestamp::now()
 }

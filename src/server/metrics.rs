@@ -8,6 +8,7 @@ mod family;
 mod history;
 mod itself;
 mod probe;
+mod reloads;
 mod verdicts;
 mod vitals;
 
@@ -21,10 +22,11 @@ use prometheus::{Encoder, Gauge, Opts, Registry, TextEncoder};
 use tokio::time::Instant;
 
 use self::board::BoardCollector;
-use self::catalogue::unix;
 use self::discovery::{Sources, SourcesCollector};
 pub(super) use self::itself::Itself;
 pub(super) use self::probe::text as of_probe;
+pub(super) use self::reloads::Loading;
+use self::reloads::Reloads;
 use self::vitals::VitalsCollector;
 use crate::board::{Board, Snapshot};
 use crate::discovery::source::SourceStatus;
@@ -39,8 +41,9 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 pub struct Exposition {
     registry: Registry,
     scrape_duration: Gauge,
-    reload_successful: Gauge,
-    reloaded_at: Gauge,
+    reloads: Reloads,
+    /// Absent without a web configuration.
+    web_reloads: OnceLock<Reloads>,
     sources: Arc<Sources>,
     vitals: Arc<Vitals>,
     history: OnceLock<Arc<Health>>,
@@ -50,22 +53,8 @@ impl Exposition {
     /// An exposition of `board`, by a program whose configuration was loaded at `configured_at`.
     pub fn new(board: Arc<Board>, vitals: Arc<Vitals>, configured_at: Timestamp) -> Self {
         let registry = Registry::new();
-        let gauge = |name: &str, help: &str, labels: &[(&str, &str)], value: f64| {
-            let labels = labels
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect();
-            let gauge = Gauge::with_opts(
-                Opts::new(format!("vllm_probe_{name}"), help).const_labels(labels),
-            )
-            .expect("names and labels are literals of this crate");
-            gauge.set(value);
-            registry
-                .register(Box::new(gauge.clone()))
-                .expect("every name is registered once");
-            gauge
-        };
         gauge(
+            &registry,
             "build_info",
             "1. The version of this exporter.",
             &[
@@ -73,25 +62,14 @@ impl Exposition {
                 ("revision", env!("VLLM_PROBER_REVISION")),
                 ("rustc", env!("VLLM_PROBER_RUSTC")),
             ],
-            1.0,
-        );
-        let reload_successful = gauge(
-            "config_last_reload_successful",
-            "1 if the last attempt to load the configuration succeeded.",
-            &[],
-            1.0,
-        );
-        let reloaded_at = gauge(
-            "config_last_reload_success_timestamp_seconds",
-            "Unix time at which the configuration was last loaded.",
-            &[],
-            unix(configured_at),
-        );
+        )
+        .set(1.0);
+        let reloads = Reloads::of_configuration(&registry, configured_at);
         let scrape_duration = gauge(
+            &registry,
             "scrape_duration_seconds",
             "Time that it took to render the previous scrape.",
             &[],
-            0.0,
         );
         registry
             .register(Box::new(ProcessCollector::for_self()))
@@ -109,8 +87,8 @@ impl Exposition {
         Self {
             registry,
             scrape_duration,
-            reload_successful,
-            reloaded_at,
+            reloads,
+            web_reloads: OnceLock::new(),
             sources,
             vitals,
             history: OnceLock::new(),
@@ -119,13 +97,30 @@ impl Exposition {
 
     /// Shows when the configuration was read anew.
     pub fn reloaded(&self, at: Timestamp) {
-        self.reload_successful.set(1.0);
-        self.reloaded_at.set(unix(at));
+        self.reloads.succeeded(at);
     }
 
     /// Shows that the configuration could not be read anew.
-    pub fn reload_failed(&self) {
-        self.reload_successful.set(0.0);
+    pub fn reload_failed(&self, at: Timestamp) {
+        self.reloads.failed(at);
+    }
+
+    /// Adds the metrics of the web configuration, which was loaded at `at`. To be said once.
+    pub fn show_web_config(&self, at: Timestamp) {
+        self.web_reloads
+            .get_or_init(|| Reloads::of_web_configuration(&self.registry, at));
+    }
+
+    /// Shows when the web configuration was read anew.
+    pub fn web_reloaded(&self, at: Timestamp) {
+        self.web_reloads
+            .get()
+            .inspect(|reloads| reloads.succeeded(at));
+    }
+
+    /// Shows that the web configuration could not be read anew.
+    pub fn web_reload_failed(&self, at: Timestamp) {
+        self.web_reloads.get().inspect(|reloads| reloads.failed(at));
     }
 
     /// Shows how the sources of deployments fare.
@@ -154,6 +149,21 @@ impl Exposition {
     }
 }
 
+/// Registers a gauge with the name behind the prefix of all.
+fn gauge(registry: &Registry, name: &str, help: &str, labels: &[(&str, &str)]) -> Gauge {
+    let labels = labels
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    let gauge =
+        Gauge::with_opts(Opts::new(format!("vllm_probe_{name}"), help).const_labels(labels))
+            .expect("names and labels are literals of this crate");
+    registry
+        .register(Box::new(gauge.clone()))
+        .expect("every name is registered once");
+    gauge
+}
+
 /// The name of every metric that may be shown, with its prefix: for what is written against them, such as dashboards.
 pub fn names() -> BTreeSet<String> {
     let board = Arc::new(Board::new(Snapshot {
@@ -162,6 +172,7 @@ pub fn names() -> BTreeSet<String> {
         deployments: Default::default(),
     }));
     let exposition = Exposition::new(Arc::clone(&board), Arc::default(), Timestamp::UNIX_EPOCH);
+    exposition.show_web_config(Timestamp::UNIX_EPOCH);
     let shown = exposition.registry.gather();
     let collectors: [Box<dyn Collector>; 4] = [
         Box::new(BoardCollector::new(board)),

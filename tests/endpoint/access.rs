@@ -2,6 +2,21 @@
 
 use super::*;
 
+const SUCCESSFUL: &str = "vllm_probe_web_config_last_reload_successful";
+const RELOADED: &str = "vllm_probe_web_config_last_reload_success_timestamp_seconds";
+
+/// The value of a series without labels.
+fn value(text: &str, series: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(series));
+    line.and_then(|value| value.trim().parse().ok())
+        .unwrap_or_else(|| panic!("no {series}: {text}"))
+}
+
+async fn page(client: &reqwest::Client, url: &str) -> String {
+    let answer = client.get(url).send().await.unwrap();
+    answer.text().await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_and_a_password_let_in_whom_they_should() {
     let (_directory, config, authority) = place();
@@ -81,6 +96,8 @@ async fn what_changes_on_disk_holds_and_what_is_wrong_does_not() {
     let url = format!("https://{address}/-/healthy");
     let of_old = client(&authority).build().unwrap();
     assert_eq!(status(&of_old, &url, None).await, 200);
+    let started = page(&of_old, &format!("https://{address}/metrics")).await;
+    assert_eq!(value(&started, SUCCESSFUL), 1.0);
 
     // Another certificate in the same files.
     let renewed = Authority::new("the next authority");
@@ -110,6 +127,13 @@ async fn what_changes_on_disk_holds_and_what_is_wrong_does_not() {
     let told = daemon.line("did you mean `basic_auth_users`", PATIENCE);
     assert!(told.contains("line=2"), "{told}");
     assert_eq!(status(&of_new, &url, None).await, 200);
+    daemon.line("the one before stays in force", PATIENCE);
+    let text = page(&of_new, &format!("https://{address}/metrics")).await;
+    assert_eq!(value(&text, SUCCESSFUL), 0.0);
+    let before = value(&text, RELOADED);
+    assert!(before > value(&started, RELOADED), "the certificates since");
+    let about = page(&of_new, &format!("https://{address}/about")).await;
+    assert!(about.contains("The web configuration has a mistake"));
 
     // A password from now on.
     let web = TLS.to_owned() + &users(&[("prometheus", "right")]);
@@ -131,6 +155,11 @@ async fn what_changes_on_disk_holds_and_what_is_wrong_does_not() {
             .0,
         200
     );
+    let (_, text) = http::get(&format!("http://{address}/metrics"))
+        .await
+        .unwrap();
+    assert_eq!(value(&text, SUCCESSFUL), 1.0);
+    assert!(value(&text, RELOADED) > before);
     let (status, log) = daemon.terminate(PATIENCE);
     assert!(status.success());
     assert!(
@@ -138,6 +167,75 @@ async fn what_changes_on_disk_holds_and_what_is_wrong_does_not() {
         "{}",
         log.join("\n")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_reads_both_configurations_at_once_and_tells_the_mistakes_of_both() {
+    let (directory, config, _) = place();
+    let (mut daemon, address) = serve(&config, "", &["--web.enable-lifecycle"]);
+    let at = |path: &str| format!("http://{address}{path}");
+    let metrics = async || http::get(&at("/metrics")).await.unwrap().1;
+    let good = std::fs::read_to_string(&config).unwrap();
+    let started = value(&metrics().await, RELOADED);
+    let (code, told) = http::post(&at("/-/reload")).await.unwrap();
+    assert_eq!(
+        (code, told.as_str()),
+        (200, "The configuration was read anew.\n")
+    );
+    assert!(
+        value(&metrics().await, RELOADED) > started,
+        "it was asked for"
+    );
+    let before = value(&metrics().await, RELOADED);
+    let hangup = Command::new("kill")
+        .args(["-HUP", &daemon.id().to_string()])
+        .status();
+    assert!(hangup.unwrap().success());
+    let read_anew = async {
+        while value(&metrics().await, RELOADED) <= before {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let read_anew = tokio::time::timeout(PATIENCE, read_anew).await;
+    read_anew.expect("a signal reads it too");
+
+    write(directory.path(), "web.yml", "basic_auth_user: {}\n");
+    let (code, told) = http::post(&at("/-/reload")).await.unwrap();
+    assert_eq!(code, 500, "{told}");
+    assert!(
+        told.starts_with("the configuration was read anew\nthe web"),
+        "{told}"
+    );
+    assert!(told.contains("did you mean `basic_auth_users`"), "{told}");
+    assert!(!told.contains("nothing has changed"), "{told}");
+    let text = metrics().await;
+    assert_eq!(value(&text, SUCCESSFUL), 0.0);
+    assert_eq!(
+        value(&text, "vllm_probe_config_last_reload_successful"),
+        1.0
+    );
+
+    std::fs::write(&config, good.replace("base_url", "base_ur")).unwrap();
+    let (code, told) = http::post(&at("/-/reload")).await.unwrap();
+    assert_eq!(code, 500, "{told}");
+    for says in [
+        "nothing has changed",
+        "did you mean `base_url`",
+        "the one before stays in force",
+        "did you mean `basic_auth_users`",
+    ] {
+        assert!(told.contains(says), "{says}: {told}");
+    }
+
+    std::fs::write(&config, good).unwrap();
+    write(
+        directory.path(),
+        "web.yml",
+        &users(&[("prometheus", "right")]),
+    );
+    daemon.line("is in force", PATIENCE);
+    assert_eq!(http::get(&at("/metrics")).await.unwrap().0, 401);
+    assert!(daemon.terminate(PATIENCE).0.success());
 }
 
 #[test]

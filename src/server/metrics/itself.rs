@@ -5,6 +5,7 @@ use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 
 use super::Exposition;
+use super::reloads::{Loading, Reloads};
 use crate::discovery::source::SourceStatus;
 use crate::history::Operation;
 use crate::vitals::open_sockets;
@@ -16,10 +17,10 @@ pub(in crate::server) struct Itself {
     pub(in crate::server) lag: Option<(f64, f64)>,
     /// The history's bytes on the disk, and what went wrong with it how often; absent without a history.
     pub(in crate::server) history: Option<(u64, Vec<(Operation, u64)>)>,
-    /// Whether the last attempt to load the configuration succeeded.
-    pub(in crate::server) is_configured: bool,
-    /// When the configuration that holds was loaded.
-    pub(in crate::server) configured_at: Option<Timestamp>,
+    /// How loading the configuration went.
+    pub(in crate::server) configuration: Loading,
+    /// The same of the web configuration; absent without one.
+    pub(in crate::server) web_configuration: Option<Loading>,
     /// How the sources of deployments fare.
     pub(in crate::server) sources: Vec<SourceStatus>,
     /// Bytes of memory that are resident.
@@ -53,8 +54,8 @@ impl Exposition {
                 let errors = errors.map(|operation| (*operation, health.errors(*operation)));
                 (health.size_bytes(), errors.collect())
             }),
-            is_configured: self.reload_successful.get() > 0.0,
-            configured_at: time(self.reloaded_at.get()),
+            configuration: self.reloads.loading(),
+            web_configuration: self.web_reloads.get().map(Reloads::loading),
             sources: self.sources.load().as_ref().clone(),
             memory: of_process("process_resident_memory_bytes"),
             files: of_process("process_open_fds"),
@@ -89,10 +90,13 @@ mod tests {
         let exposition = Exposition::new(Arc::new(board), Arc::default(), at);
         let itself = exposition.itself();
         assert_eq!((itself.lag, itself.history.clone()), (None, None));
-        assert_eq!(
-            (itself.is_configured, itself.configured_at),
-            (true, Some(at))
-        );
+        let loaded = Loading {
+            succeeded: true,
+            loaded_at: Some(at),
+            failed_at: None,
+        };
+        assert_eq!(itself.configuration, loaded);
+        assert_eq!(itself.web_configuration, None);
         if cfg!(target_os = "linux") {
             assert!(itself.memory.unwrap() > 1e6 && itself.files.unwrap() >= 1.0);
             assert!(itself.started_at.unwrap() > at, "{itself:?}");
@@ -100,9 +104,33 @@ mod tests {
         let health = Arc::new(crate::history::Health::default());
         health.failed(Operation::Append);
         exposition.show_history(Arc::clone(&health));
-        exposition.reload_failed();
+        let later = "2026-03-01T12:00:01.5Z".parse().unwrap();
+        exposition.reload_failed(later);
+        exposition.show_web_config(at);
+        exposition.web_reload_failed(at);
+        exposition.web_reloaded(later);
         let itself = exposition.itself();
-        assert!(!itself.is_configured);
+        let failed = Loading {
+            succeeded: false,
+            failed_at: Some(later),
+            ..loaded
+        };
+        assert_eq!(itself.configuration, failed);
+        let mended = Loading {
+            succeeded: true,
+            loaded_at: Some(later),
+            failed_at: Some(at),
+        };
+        assert_eq!(itself.web_configuration, Some(mended));
+        let text = String::from_utf8(exposition.text()).unwrap();
+        for line in [
+            "vllm_probe_config_last_reload_successful 0",
+            "vllm_probe_config_last_reload_success_timestamp_seconds 1772366400",
+            "vllm_probe_web_config_last_reload_successful 1",
+            "vllm_probe_web_config_last_reload_success_timestamp_seconds 1772366401.5",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}: {text}");
+        }
         assert!(itself.history.unwrap().1.contains(&(Operation::Append, 1)));
     }
 }

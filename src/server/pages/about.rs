@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::frame::{self, moment};
 use super::quantity::{count, number, percent, seconds, span};
 use crate::board::Snapshot;
-use crate::server::metrics::Itself;
+use crate::server::metrics::{Itself, Loading};
 
 /// Renders the program `itself` at `now`, which runs with `configuration`, a text that is fit to be shown.
 pub(super) fn html(
@@ -46,10 +46,15 @@ pub(super) fn html(
 fn troubles(itself: &Itself) -> Markup {
     let failing = itself.sources.iter().filter(|source| source.failing);
     html! {
-        @if !itself.is_configured {
+        @if !itself.configuration.succeeded {
             p.notice {
                 "The configuration was to be read anew and has a mistake, so the one before still holds. "
                 "The log says what is wrong."
+            }
+        }
+        @if itself.web_configuration.is_some_and(|web| !web.succeeded) {
+            p.notice {
+                "The web configuration has a mistake, so the one before stays in force. The log says what is wrong."
             }
         }
         @for source in failing {
@@ -79,14 +84,10 @@ fn health(itself: &Itself, snapshot: &Snapshot, now: Timestamp) -> Vec<Fact> {
                 html! { (moment(at, now)) ", for " (span(now.duration_since(at))) }
             }),
         ),
+        ("Configuration loaded", loaded(itself.configuration, now)),
         (
-            "Configuration loaded",
-            itself.configured_at.map(|at| {
-                html! {
-                    (moment(at, now))
-                    @if !itself.is_configured { ", and could not be read anew since" }
-                }
-            }),
+            "Web configuration loaded",
+            itself.web_configuration.and_then(|web| loaded(web, now)),
         ),
         (
             "Probes",
@@ -146,6 +147,19 @@ fn health(itself: &Itself, snapshot: &Snapshot, now: Timestamp) -> Vec<Fact> {
             itself.cpu.map(|cpu| html! { (seconds(cpu)) }),
         ),
     ]
+}
+
+/// When a configuration was loaded, and when that last failed.
+fn loaded(of: Loading, now: Timestamp) -> Option<Markup> {
+    of.loaded_at.map(|at| {
+        html! {
+            (moment(at, now))
+            @if let Some(failed_at) = of.failed_at {
+                @if of.succeeded { "; the last attempt that failed was " } @else { "; reading it anew failed " }
+                (moment(failed_at, now))
+            }
+        }
+    })
 }
 
 /// How the lists fare that tell whom to probe.
@@ -234,8 +248,12 @@ mod tests {
                 12_340_000,
                 vec![(Operation::Append, 0), (Operation::Prune, 3)],
             )),
-            is_configured: true,
-            configured_at: Some("2026-03-01T09:30:00Z".parse().unwrap()),
+            configuration: Loading {
+                succeeded: true,
+                loaded_at: Some("2026-03-01T09:30:00Z".parse().unwrap()),
+                failed_at: None,
+            },
+            web_configuration: None,
             sources: Vec::new(),
             memory: Some(43.2e6),
             files: Some(31.0),
@@ -260,10 +278,48 @@ mod tests {
             assert!(page.contains(told), "{told}: {page}");
         }
         assert!(!page.contains("class=\"notice\"") && !page.contains("Discovery"));
+        assert!(!page.contains("Web configuration loaded") && !page.contains("failed"));
         assert!(
             !page.contains("append"),
             "what did not go wrong is not told"
         );
+    }
+
+    #[test]
+    fn it_tells_when_a_configuration_was_loaded_and_when_that_failed() {
+        let at = |time: &str| Some(format!("2026-03-01T{time}Z").parse().unwrap());
+        let itself = Itself {
+            configuration: Loading {
+                succeeded: true,
+                loaded_at: at("09:30:00"),
+                failed_at: at("09:20:00"),
+            },
+            web_configuration: Some(Loading {
+                succeeded: false,
+                loaded_at: at("08:10:00"),
+                failed_at: at("11:50:00"),
+            }),
+            ..Itself::default()
+        };
+        let page = shown(&itself, "");
+        let row = |name: &str| {
+            let row = page.split(&format!("{name}</th>")).nth(1).unwrap();
+            row.split("</tr>").next().unwrap().to_owned()
+        };
+        let main = row(">Configuration loaded");
+        let parts: Vec<_> = main.split("; the last attempt that failed was ").collect();
+        assert!(
+            parts[0].contains("09:30 UTC") && parts[1].contains("09:20 UTC"),
+            "{main}"
+        );
+        let web = row(">Web configuration loaded");
+        let parts: Vec<_> = web.split("; reading it anew failed ").collect();
+        assert!(
+            parts[0].contains("08:10 UTC") && parts[1].contains("11:50 UTC"),
+            "{web}"
+        );
+        assert!(page.contains("The web configuration has a mistake"));
+        assert!(!page.contains("The configuration was to be read anew"));
     }
 
     #[test]
