@@ -225,10 +225,16 @@ fn base_url(text: &str) -> Result<Endpoint, TargetRefusal> {
     Ok(Endpoint::new(url))
 }
 
+/// How long a probe may take in all if whoever asks does not say how long it waits: as blackbox_exporter has it.
+///
+/// A run of the schedule may take much longer, but nobody is to hold a lane that long by a plain request.
+pub const USUAL_LIMIT: Duration = Duration::from_secs(120);
+
 /// How long a probe may take in all.
 ///
-/// That is what the scraper waits, less `offset` for the way of the answer, or as long as a run of the workload may
-/// take if that is less. What the scraper waits is not reduced if nothing would be left of it.
+/// That is what the scraper waits, less `offset` for the way of the answer, or [`USUAL_LIMIT`] if it does not say; or as
+/// long as a run of the workload may take if that is less. What the scraper waits is not reduced if nothing would be
+/// left of it.
 pub fn time_limit(
     scrape_timeout: Option<Duration>,
     offset: Duration,
@@ -238,6 +244,6 @@ pub fn time_limit(
     match scrape_timeout {
         Some(timeout) if timeout > offset => run.min(timeout - offset),
         Some(timeout) => run.min(timeout),
-        None => run,
+        None => run.min(USUAL_LIMIT),
     }
 }

@@ -159,15 +159,18 @@ fn only_a_light_workload_is_replayed() {
 #[test]
 fn the_scraper_s_patience_and_the_workload_s_bound_a_probe() {
     let mut workload = Workload::reference("hi");
-    workload.limits.run = Duration::from_secs(20);
     let half = Duration::from_millis(500);
-    for (scrape, limit) in [
-        (Some(10_000), 9_500),
-        (Some(500), 500),
-        (Some(400), 400),
-        (Some(60_000), 20_000),
-        (None, 20_000),
+    for (run, scrape, limit) in [
+        (20, Some(10_000), 9_500),
+        (20, Some(500), 500),
+        (20, Some(400), 400),
+        (20, Some(60_000), 20_000),
+        (20, None, 20_000),
+        // Who does not say how long it waits does not wait for half an hour.
+        (1_800, None, 120_000),
+        (1_800, Some(600_000), 599_500),
     ] {
+        workload.limits.run = Duration::from_secs(run);
         let scrape = scrape.map(Duration::from_millis);
         let expected = Duration::from_millis(limit);
         assert_eq!(time_limit(scrape, half, &workload), expected, "{scrape:?}");
