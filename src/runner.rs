@@ -13,10 +13,12 @@ mod panic;
 mod survey;
 mod thread;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -68,12 +70,24 @@ pub enum RunError {
 /// How far a run has come, for whoever watches it.
 #[derive(Debug, Default)]
 pub struct Progress {
+    began: OnceLock<Instant>,
     ended: AtomicU32,
     failed: AtomicU32,
     completion_tokens: AtomicU64,
+    last_end: AtomicU64,
 }
 
 impl Progress {
+    /// When the first measured request was about to be sent; `None` before that.
+    pub fn began(&self) -> Option<Instant> {
+        self.began.get().copied()
+    }
+
+    /// Takes in that the first measured request is about to be sent.
+    pub(crate) fn begin(&self) {
+        let _ = self.began.set(Instant::now());
+    }
+
     /// Measured requests that have ended.
     pub fn ended(&self) -> u32 {
         self.ended.load(Ordering::Relaxed)
@@ -89,7 +103,15 @@ impl Progress {
         self.completion_tokens.load(Ordering::Relaxed)
     }
 
+    /// How long after the begin the last of them ended: over this time, what has ended is a rate.
+    pub fn last_end(&self) -> Duration {
+        Duration::from_micros(self.last_end.load(Ordering::Relaxed))
+    }
+
+    /// Takes in a request that has ended, after all of it is stamped.
     fn note(&self, record: &RequestRecord) {
+        let end = u64::try_from(record.ended.as_micros()).unwrap_or(u64::MAX);
+        self.last_end.fetch_max(end, Ordering::Relaxed);
         match &record.outcome {
             Ok(completion) => self
                 .completion_tokens

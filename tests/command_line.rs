@@ -87,6 +87,76 @@ async fn a_valid_run_exits_0_and_a_dash_leaves_standard_output_to_the_json() {
     simulator.stop().await.unwrap();
 }
 
+/// What `run` against a simulator that takes a second or two writes through `wrapped`.
+async fn progress_of(wrapped: impl FnOnce(String) -> Command + Send + 'static) -> Output {
+    let profile = Profile::named("fp8").unwrap();
+    let simulator = Simulator::start(Settings {
+        speedup: 20.0,
+        ..Settings::new(profile)
+    })
+    .await
+    .unwrap();
+    let command = format!(
+        "{} run --base-url {} --requests 48",
+        env!("CARGO_BIN_EXE_vllm-prober"),
+        simulator.base_url()
+    );
+    let output = tokio::task::spawn_blocking(move || wrapped(command).output().unwrap());
+    let output = output.await.unwrap();
+    simulator.stop().await.unwrap();
+    output
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_is_plain_lines_in_a_pipe_and_a_bar_on_a_terminal() {
+    let piped = progress_of(|command| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &command]);
+        shell
+    })
+    .await;
+    let told = text(&piped.stderr);
+    let last = told.lines().last().unwrap();
+    assert!(
+        last.starts_with("vllm-prober: 48 of 48 requests, "),
+        "{told}"
+    );
+    for words in [" requests/s, ", " tok/s, ", " s so far"] {
+        assert!(last.contains(words), "{told}");
+    }
+    assert!(
+        !told.chars().any(|c| c.is_control() && c != '\n'),
+        "{told:?}"
+    );
+    assert!(!text(&piped.stdout).contains("so far"));
+
+    // A terminal of its own, on which both streams are.
+    let drawn = progress_of(|command| {
+        let mut script = Command::new("script");
+        let command = format!("stty cols 140 rows 40; {command}");
+        script.env("TERM", "xterm");
+        script.args(["-qec", &command, "/dev/null"]);
+        script
+    })
+    .await;
+    let drawn = text(&drawn.stdout);
+    let bar = drawn.split('\r').filter(|part| part.contains(" s so far"));
+    assert!(bar.clone().count() > 2, "{drawn:?}");
+    let is_full = |part: &str| {
+        ["█", "requests/s, ", " tok/s, ", " to go"]
+            .iter()
+            .all(|words| part.contains(words))
+    };
+    assert!(bar.clone().any(is_full), "{drawn:?}");
+    assert!(!drawn.contains("vllm-prober: "), "{drawn:?}");
+    // The bar is gone at the end, and the table stands where it was.
+    let (_, rest) = drawn.rsplit_once(" s so far").unwrap();
+    assert!(
+        rest.contains("\u{1b}[2K") && rest.contains("tok"),
+        "{rest:?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invalid_run_exits_1_and_withholds_its_figures() {
     let simulator = simulator().await;

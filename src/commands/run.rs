@@ -1,14 +1,14 @@
 //! `run`: one run now, with the flags of the reference benchmark's script.
 
-use std::io::{IsTerminal, Write};
+mod progress;
+
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::signal;
@@ -139,11 +139,11 @@ async fn try_run(args: RunArgs) -> Result<u8, String> {
     let progress = Arc::new(Progress::default());
     let stop = signal::stop_token();
 
-    let bar = progress_bar(&progress, &workload, stop.clone());
+    let shown = progress::show(&progress, workload.requests, stop.clone());
     let attempt = Attempt::new(Arc::clone(&deployment), Arc::clone(&workload));
     let run = measure(attempt, progress, stop.clone()).await;
     stop.cancel();
-    let _ = bar.await;
+    let _ = shown.await;
     let run = run.map_err(|error| error.to_string())?;
 
     let summary = summarize(&run, &workload);
@@ -255,38 +255,6 @@ impl RunArgs {
         };
         written.map_err(|error| format!("standard output: {error}"))
     }
-}
-
-/// Shows how far the run has come until `stop`: a bar on a terminal, nothing in a pipe.
-fn progress_bar(
-    progress: &Arc<Progress>,
-    workload: &Workload,
-    stop: CancellationToken,
-) -> tokio::task::JoinHandle<()> {
-    let target = if std::io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let style = ProgressStyle::with_template(
-        "{bar:40} {pos}/{len} requests, {elapsed} so far, {eta} to go, {msg}",
-    )
-    .expect("the template is well-formed");
-    let bar =
-        ProgressBar::with_draw_target(Some(workload.requests.into()), target).with_style(style);
-    let progress = Arc::clone(progress);
-    tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(Duration::from_millis(200));
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            bar.set_position(progress.ended().into());
-            bar.set_message(format!(
-                "{} tokens, {} failed",
-                progress.completion_tokens(),
-                progress.failed()
-            ));
-        }
-        bar.finish_and_clear();
-    })
 }
 
 fn base_url(text: &str) -> Result<Url, String> {

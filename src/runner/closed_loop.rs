@@ -63,6 +63,7 @@ impl Replay {
         let workers = self.workload.concurrency.min(numbers.len() as u32);
         let next = Arc::new(AtomicU32::new(numbers.start));
         let clock = RunClock::start(self.workload.limits.run);
+        progress.begin();
         let works: Vec<Arc<Mutex<Work>>> = (0..workers).map(|_| Arc::default()).collect();
         let mut running = JoinSet::new();
         for work in &works {
