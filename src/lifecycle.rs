@@ -99,7 +99,7 @@ pub enum Refusal {
     #[error("the history is still being read; try again in a moment")]
     NotYet,
     /// Their runs go on already.
-    #[error("a run is going on already; it is at `/api/v1/deployments/{{name}}` when it has ended")]
+    #[error("a run is going on already; wait for its end, or cancel it")]
     Running,
     /// There is no run to cut.
     #[error("no run is going on")]

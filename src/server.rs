@@ -3,6 +3,7 @@
 //! | path | meaning |
 //! |---|---|
 //! | `/`, `/deployments/…`, `/runs/…`, `/precision`, `/changes`, `/about` | the pages for people |
+//! | `/deployments/…` | POST: the buttons of that page |
 //! | `/assets/…` | what the pages load |
 //! | `/metrics` | Prometheus exposition, gzipped when asked |
 //! | `/config` | the running configuration, secrets masked |
@@ -28,6 +29,7 @@ mod pages;
 mod passwords;
 mod patience;
 mod probe;
+mod provenance;
 mod tls;
 mod token_bucket;
 mod web;
@@ -38,11 +40,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -60,6 +62,7 @@ pub(crate) use self::pages::quantity;
 pub use self::passwords::Users;
 use self::probe::ProbeDesk;
 pub use self::probe::ProbeSettings;
+use self::provenance::Provenance;
 pub use self::tls::{TlsSettings, ciphers, curves, is_of_tls13};
 pub use self::web::{RateLimit, Web};
 use crate::board::Board;
@@ -86,6 +89,8 @@ pub struct Served {
     probes: OnceLock<ProbeDesk>,
     /// Comparisons of families that were worked out.
     compared: pages::Kept,
+    /// What came of the buttons that were pressed last.
+    outcomes: pages::Outcomes,
 }
 
 impl Served {
@@ -108,6 +113,7 @@ impl Served {
             reloader: OnceLock::new(),
             probes: OnceLock::new(),
             compared: pages::Kept::default(),
+            outcomes: pages::Outcomes::since(configured_at),
         }
     }
 
@@ -235,7 +241,16 @@ async fn configuration(State(served): State<Arc<Served>>) -> Response {
     (headers, String::clone(&served.configuration.load())).into_response()
 }
 
-async fn reload(State(served): State<Arc<Served>>) -> (StatusCode, String) {
+async fn reload(
+    State(served): State<Arc<Served>>,
+    Extension(provenance): Extension<Provenance>,
+) -> (StatusCode, String) {
+    // Programs say nothing of where they are.
+    if let Provenance::Elsewhere(told) = provenance {
+        let told =
+            format!("this was sent from a page of another place ({told}), so nothing was done\n");
+        return (StatusCode::FORBIDDEN, told);
+    }
     let Some(reloader) = served.reloader.get() else {
         let told =
             "the lifecycle API is not enabled; start the daemon with --web.enable-lifecycle\n";

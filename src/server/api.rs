@@ -6,6 +6,7 @@
 mod carried;
 mod document;
 mod logs;
+pub(super) mod orders;
 mod problem;
 mod runs;
 mod views;
@@ -26,8 +27,7 @@ pub(super) use self::problem::Problem;
 pub(super) use self::runs::{broken, stored_run};
 use super::Served;
 use crate::judges::Act;
-use crate::lifecycle::{InterventionRequest, ProbeRequest, Refusal};
-use crate::measure::Measure;
+use crate::lifecycle::{ProbeRequest, Refusal};
 use crate::report::{
     AcknowledgingJson, DeploymentJson, DeploymentsJson, IntervenedJson, InterventionJson,
     WorkloadsJson,
@@ -144,30 +144,7 @@ async fn intervene(
     said: InterventionJson,
     act: Result<Act, String>,
 ) -> Answer<Vec<IntervenedJson>> {
-    let lifecycle = served.lifecycle.get().ok_or_else(Problem::no_lifecycle)?;
-    for (field, text) in [("by", &said.by), ("why", &said.why)] {
-        if text.trim().is_empty() {
-            return Err(Problem::unprocessable(format!(
-                "`{field}` is missing; say who intervenes and why, for whoever comes later"
-            )));
-        }
-    }
-    let act = act.map_err(Problem::unprocessable)?;
-    let measure = match &said.measure {
-        Some(name) => Some(Measure::named(name).ok_or_else(|| unknown_measure(name))?),
-        None => None,
-    };
-    let request = InterventionRequest {
-        probes: ProbeRequest {
-            deployment,
-            workload: said.workload,
-        },
-        measure,
-        by: said.by,
-        why: said.why,
-        act,
-    };
-    let done = lifecycle.intervene(request).await?;
+    let done = orders::intervene(&served, deployment, said, act).await?;
     let done = done.into_iter().map(|done| IntervenedJson {
         workload: done.workload,
         measures: done
@@ -198,12 +175,11 @@ async fn run_now(
     Path(Name(deployment)): Path<Name>,
     Json(Meant { workload }): Json<Meant>,
 ) -> Result<(StatusCode, axum::Json<WorkloadsJson>), Problem> {
-    let lifecycle = served.lifecycle.get().ok_or_else(Problem::no_lifecycle)?;
     let probes = ProbeRequest {
         deployment,
         workload,
     };
-    let workloads = lifecycle.run(probes).await?;
+    let workloads = orders::run_now(&served, probes).await?;
     Ok((
         StatusCode::ACCEPTED,
         axum::Json(WorkloadsJson { workloads }),
@@ -221,21 +197,12 @@ async fn cancel(
     Path(Name(deployment)): Path<Name>,
     Json(Meant { workload }): Json<Meant>,
 ) -> Answer<WorkloadsJson> {
-    let lifecycle = served.lifecycle.get().ok_or_else(Problem::no_lifecycle)?;
     let probes = ProbeRequest {
         deployment,
         workload,
     };
-    let workloads = lifecycle.cancel(probes).await?;
+    let workloads = orders::cancel(&served, probes).await?;
     Ok(axum::Json(WorkloadsJson { workloads }))
-}
-
-fn unknown_measure(name: &str) -> Problem {
-    let all: Vec<_> = Measure::ALL.iter().map(|measure| measure.label()).collect();
-    Problem::unprocessable(format!(
-        "there is no measure `{name}`; there are {}",
-        all.join(", ")
-    ))
 }
 
 #[expect(

@@ -8,13 +8,16 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::{Body, to_bytes};
+use axum::http::uri::Authority;
 use axum::http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 use tower::Service;
+use url::Url;
 
 use super::api::Problem;
 use super::passwords::{Admission, Passwords};
+use super::provenance::{Provenance, Reached};
 use super::web::Web;
 
 /// The most bytes of a request's body. What is said to the API takes a few hundred.
@@ -33,6 +36,8 @@ pub struct Front {
     passwords: Passwords,
     prefix: String,
     home: String,
+    /// The origin of `home`, if that is a whole address.
+    external: Option<String>,
     open_health: bool,
     body_time: Duration,
     pub(super) max_connections: usize,
@@ -45,6 +50,7 @@ impl Default for Front {
             passwords: Passwords::default(),
             prefix: String::new(),
             home: "/".to_owned(),
+            external: None,
             open_health: false,
             body_time: BODY_TIME,
             max_connections: MAX_CONNECTIONS,
@@ -54,9 +60,11 @@ impl Default for Front {
 
 impl Front {
     /// Every path begins with `prefix`, which is empty or begins with a slash and ends with none. Whoever asks for
-    /// `/` is sent to `home`.
+    /// `/` is sent to `home`. If that is a whole address, it is where browsers see this endpoint.
     #[must_use]
     pub fn at(mut self, prefix: &str, home: &str) -> Self {
+        let external = Url::parse(home).ok();
+        self.external = external.map(|url| url.origin().ascii_serialization());
         (self.prefix, self.home) = (prefix.to_owned(), home.to_owned());
         self
     }
@@ -155,8 +163,10 @@ impl Front {
                 }
             }
         }
+        let provenance = self.provenance(web, &request);
         let request = self.below_the_prefix(request).map_err(|answer| *answer)?;
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(provenance);
         let body = match timeout(self.body_time, to_bytes(body, BODY_BYTES)).await {
             Ok(Ok(body)) => body,
             Ok(Err(_)) => {
@@ -173,6 +183,22 @@ impl Front {
             }
         };
         Ok(Request::from_parts(parts, body.into()))
+    }
+
+    /// Whose page it was sent from.
+    fn provenance(&self, web: &Web, request: &Request<Body>) -> Provenance {
+        let headers = request.headers();
+        let named = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
+        // HTTP/2 has the host before the path.
+        let host = request.uri().authority().map(Authority::as_str);
+        let reached = Reached {
+            host: host.or(named),
+            external: self.external.as_deref(),
+            tls: web.tls.is_some(),
+        };
+        Provenance::of(headers, reached)
     }
 
     /// The request with its path as the routes know it.

@@ -29,19 +29,23 @@ mod sparkline;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use jiff::Timestamp;
 
+pub(super) use self::deployment::Outcomes;
+use self::deployment::{Asked, Buttons};
 use self::fleet::Selection;
 pub(super) use self::fleet::overview;
 pub use self::last_run::last_run_in_words;
 pub(super) use self::precision::Kept;
 use super::Served;
 use super::api::{broken, stored_run};
+use super::provenance::Provenance;
 use crate::measurement::RunId;
 
 /// What a page may do: load this program's own style, script and picture, ask this program, and nothing else.
@@ -60,7 +64,8 @@ impl IntoResponse for Page {
             (header::CONTENT_TYPE, "text/html; charset=utf-8"),
             (header::CONTENT_SECURITY_POLICY, POLICY),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (header::REFERRER_POLICY, "no-referrer"),
+            // Without any referrer, a browser would not say either that a form is of this very place.
+            (header::REFERRER_POLICY, "same-origin"),
             (header::CACHE_CONTROL, "no-cache"),
         ];
         (self.status, headers, self.html).into_response()
@@ -71,7 +76,7 @@ impl IntoResponse for Page {
 pub(super) fn router() -> Router<Arc<Served>> {
     Router::new()
         .route("/", get(fleet))
-        .route("/deployments/{name}", get(deployment))
+        .route("/deployments/{name}", get(deployment).post(press))
         .route("/runs/{id}", get(run))
         .route("/precision", get(precision))
         .route("/changes", get(changes))
@@ -101,19 +106,35 @@ async fn deployment(
     Query(asked): Query<BTreeMap<String, String>>,
 ) -> Page {
     let now = now();
-    let given = |name: &str| asked.get(name).map(String::as_str);
-    let shown = deployment::ShownRuns::read(given("runs"), given("workload"));
-    let time = deployment::ShownTime::read(given("last"), given("from"), given("to"));
-    match deployment::html(&served.board.snapshot(), &name, &shown, time, now) {
+    let is_allowed = served.lifecycle.get().is_some();
+    let buttons = is_allowed.then(|| Buttons::after(&served, &name, &asked));
+    let snapshot = served.board.snapshot();
+    match deployment::html(
+        &snapshot,
+        &name,
+        &Asked::read(&asked),
+        buttons.as_ref(),
+        now,
+    ) {
         Some(html) => Page {
             status: StatusCode::OK,
             html,
         },
         None => Page {
             status: StatusCode::NOT_FOUND,
-            html: deployment::missing(&name, now),
+            html: deployment::missing(&name, None, now),
         },
     }
+}
+
+async fn press(
+    State(served): State<Arc<Served>>,
+    Path(name): Path<String>,
+    Query(asked): Query<BTreeMap<String, String>>,
+    Extension(provenance): Extension<Provenance>,
+    body: Bytes,
+) -> Response {
+    deployment::press(&served, &name, &asked, &provenance, &body, now()).await
 }
 
 async fn run(State(served): State<Arc<Served>>, Path(id): Path<String>) -> Page {
@@ -236,6 +257,8 @@ mod tests {
         let policy = &answer.headers()[header::CONTENT_SECURITY_POLICY];
         let policy = policy.to_str().unwrap();
         assert!(policy.starts_with("default-src 'none';"), "{policy}");
+        assert!(policy.contains("form-action 'self'"), "{policy}");
+        assert_eq!(answer.headers()[header::REFERRER_POLICY], "same-origin");
         for word in ["unsafe", "http", "*", "data:"] {
             assert!(!policy.contains(word), "{word} in {policy}");
         }

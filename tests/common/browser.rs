@@ -1,6 +1,9 @@
 //! A real browser: Chromium, steered through its driver by the WebDriver protocol.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -9,6 +12,11 @@ use tokio::time::{Instant, sleep};
 
 /// How long the driver may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Keys that write nothing.
+pub(crate) const TAB: &str = "\u{e004}";
+pub(crate) const ENTER: &str = "\u{e007}";
+pub(crate) const LEFT: &str = "\u{e012}";
 
 /// A window of Chromium, and the driver that it hangs on.
 pub(crate) struct Browser {
@@ -57,6 +65,8 @@ impl Browser {
             "goog:chromeOptions": { "args": [
                 "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
                 "--hide-scrollbars", "--force-color-profile=srgb",
+                // Names of other hosts, which are all this machine.
+                "--host-resolver-rules=MAP *.test 127.0.0.1",
             ] },
         } } });
         let created = browser.post("/session", &wanted).await;
@@ -102,6 +112,42 @@ impl Browser {
             json!({ "value": !yes }),
         )
         .await;
+    }
+
+    /// Presses the keys one after another, wherever the focus is.
+    pub(crate) async fn press(&self, keys: &str) {
+        let strokes = keys.chars().flat_map(|key| {
+            ["keyDown", "keyUp"].map(|kind| json!({ "type": kind, "value": key.to_string() }))
+        });
+        let strokes: Vec<_> = strokes.collect();
+        let actions = json!({ "actions": [{ "type": "key", "id": "keys", "actions": strokes }] });
+        self.post("/actions", &actions).await;
+    }
+
+    /// What axe-core finds on the page that is open.
+    pub(crate) async fn faults(&self) -> Vec<String> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/browser/node_modules/axe-core/axe.min.js");
+        let axe = std::fs::read_to_string(&file).unwrap_or_else(|error| {
+            panic!("{}: {error}; run `npm ci` in tests/browser", file.display())
+        });
+        self.run(&axe).await;
+        let script = "const found = await axe.run(document, { resultTypes: ['violations'] });
+            return found.violations.flatMap(rule => rule.nodes.map(node =>
+                `${rule.id}: ${node.html} ${node.failureSummary}`));";
+        let found = self.run_to_the_end(script).await;
+        let found = found
+            .as_array()
+            .unwrap_or_else(|| panic!("axe-core failed: {found}"));
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    /// Leaves a picture in the directory that `VLLM_PROBER_TEST_PICTURES` names, if it does.
+    pub(crate) async fn keep_picture(&self, name: &str) {
+        if let Ok(directory) = std::env::var("VLLM_PROBER_TEST_PICTURES") {
+            let path = Path::new(&directory).join(format!("{name}.base64"));
+            std::fs::write(path, self.picture().await).expect("a picture can be written");
+        }
     }
 
     /// Loads `url`, and waits until it is there.

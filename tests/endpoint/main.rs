@@ -23,6 +23,7 @@ mod program;
 mod prometheus;
 
 mod access;
+mod buttons;
 mod floods;
 mod real;
 mod toolkit;

@@ -1,9 +1,19 @@
 //! One deployment: what the judges say of it and how sure they are, what it did over time, what it runs on, and its
-//! last runs.
+//! last runs; and the buttons that change something, where that is allowed.
+
+mod forms;
+mod outcomes;
+mod posted;
+mod press;
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use maud::{Markup, PreEscaped, html};
 
+pub(super) use self::forms::Buttons;
+pub(in crate::server) use self::outcomes::Outcomes;
+pub(super) use self::press::press;
 use super::assets;
 use super::curves::{self, Curve, Curves};
 use super::finding::{Finding, fields, name, with_unit};
@@ -11,8 +21,8 @@ use super::frame::{self, moment};
 use super::mark::{state, verdict};
 use super::quantity::{NONE, count, number, percent, ratio, seconds};
 use super::readout::Readout;
-pub(super) use super::shown_runs::ShownRuns;
-pub(super) use super::shown_time::ShownTime;
+use super::shown_runs::ShownRuns;
+use super::shown_time::ShownTime;
 use crate::board::{DeploymentStatus, ProbeStatus, RecentRun, Snapshot};
 use crate::environment::EnvironmentField;
 use crate::measure::Measure;
@@ -21,14 +31,35 @@ use crate::verdict::{Comparison, Judgement};
 /// Runs in the table.
 const MOST_RUNS: usize = 50;
 
-/// Renders the deployment of that name as it is at `now`, with the runs of `shown` and the charts of `time`; `None` when there is none.
+/// What is asked of the page.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked {
+    shown: ShownRuns,
+    time: ShownTime,
+}
+
+impl Asked {
+    /// What the query of its address says.
+    pub(super) fn read(query: &BTreeMap<String, String>) -> Self {
+        let given = |name: &str| query.get(name).map(String::as_str);
+        Self {
+            shown: ShownRuns::read(given("runs"), given("workload")),
+            time: ShownTime::read(given("last"), given("from"), given("to")),
+        }
+    }
+}
+
+/// Renders the deployment of that name as it is at `now`, with what is `asked` for, and the `buttons` where they may
+/// be pressed; `None` when there is none of that name.
 pub(super) fn html(
     snapshot: &Snapshot,
     wanted: &str,
-    shown: &ShownRuns,
-    time: ShownTime,
+    asked: &Asked,
+    buttons: Option<&Buttons>,
     now: Timestamp,
 ) -> Option<String> {
+    let Asked { shown, time } = asked;
+    let time = *time;
     let probes = snapshot
         .of_each_deployment()
         .find(|probes| probes[0].deployment.name.as_str() == wanted)?;
@@ -58,6 +89,7 @@ pub(super) fn html(
                 }
             }
         }
+        @if let Some(buttons) = buttons { (forms::all(probes, buttons, now)) }
         @for probe in probes.iter().filter(|probe| !probe.workload.is_light()) {
             (judged(probe, status, (shown, time), now))
         }
@@ -71,10 +103,11 @@ pub(super) fn html(
     Some(frame::page(&title, "../", &main, now))
 }
 
-/// Renders that there is no deployment of that name.
-pub(super) fn missing(wanted: &str, now: Timestamp) -> String {
+/// Renders that there is no deployment of that name, and what was typed on its page, if something was.
+pub(super) fn missing(wanted: &str, typed: Option<&Markup>, now: Timestamp) -> String {
     let main = html! {
         h1 { "No such deployment" }
+        @if let Some(typed) = typed { (typed) }
         p.empty {
             "No deployment " b { (wanted) } " is configured any more, or the name is misspelt. "
             a href="../" { "Show the fleet" }
@@ -334,12 +367,16 @@ mod tests {
         "2026-03-01T12:00:00Z".parse().unwrap()
     }
 
-    fn shown(snapshot: &Snapshot, name: &str, shown: &ShownRuns) -> Option<String> {
-        html(snapshot, name, shown, ShownTime::All, now())
+    /// The page of a deployment of the fleet, asked for with that query.
+    fn asked(name: &str, query: &[(&str, &str)]) -> Option<String> {
+        let pairs = query.iter();
+        let query = pairs.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let asked = Asked::read(&query.collect());
+        html(&fixture::fleet(now()), name, &asked, None, now())
     }
 
     fn page(name: &str) -> String {
-        shown(&fixture::fleet(now()), name, &ShownRuns::default()).unwrap()
+        asked(name, &[]).unwrap()
     }
 
     #[test]
@@ -385,33 +422,14 @@ mod tests {
     fn a_deployment_without_runs_and_one_that_is_unknown_have_pages() {
         let spare = page("qwen3-8b-spare");
         assert!(spare.contains("There was no run yet.") && spare.contains("nothing to draw"));
-        let shown = ShownRuns::default();
-        assert_eq!(
-            html(
-                &fixture::fleet(now()),
-                "nobody",
-                &shown,
-                ShownTime::All,
-                now()
-            ),
-            None
-        );
-        assert!(missing("<script>", now()).contains("<b>&lt;script&gt;</b>"));
+        assert_eq!(asked("nobody", &[]), None);
+        assert!(missing("<script>", None, now()).contains("<b>&lt;script&gt;</b>"));
     }
 
     #[test]
     fn the_charts_show_the_time_that_was_asked_for() {
         let runs = |last: &str| {
-            let time = ShownTime::read(Some(last), None, None);
-            let snapshot = fixture::fleet(now());
-            let page = html(
-                &snapshot,
-                "qwen3-32b-nvfp4",
-                &ShownRuns::default(),
-                time,
-                now(),
-            );
-            let page = page.unwrap();
+            let page = asked("qwen3-32b-nvfp4", &[("last", last)]).unwrap();
             let runs = page.split("data-runs=\"[").nth(1);
             runs.map_or(0, |runs| {
                 runs.split('"').next().unwrap().matches('[').count()
@@ -419,18 +437,12 @@ mod tests {
         };
         let (all, day, hour) = (runs("none"), runs("24"), runs("6"));
         assert!(all > day && day > hour && hour > 0, "{all} {day} {hour}");
-        let time = ShownTime::read(
-            None,
-            Some("2020-01-01T00:00:00Z"),
-            Some("2020-01-02T00:00:00Z"),
-        );
-        let snapshot = fixture::fleet(now());
-        let page = html(
-            &snapshot,
+        let page = asked(
             "qwen3-32b-fp8",
-            &ShownRuns::default(),
-            time,
-            now(),
+            &[
+                ("from", "2020-01-01T00:00:00Z"),
+                ("to", "2020-01-02T00:00:00Z"),
+            ],
         );
         assert!(
             page.unwrap()
@@ -449,8 +461,11 @@ mod tests {
         for name in names.filter(|name| name.ends_with("-0") || name.ends_with("99")) {
             for last in [None, Some("6")] {
                 let start = tokio::time::Instant::now();
-                let time = ShownTime::read(last, None, None);
-                let page = html(&fleet, name, &ShownRuns::default(), time, now());
+                let asked = Asked {
+                    time: ShownTime::read(last, None, None),
+                    ..Asked::default()
+                };
+                let page = html(&fleet, name, &asked, Some(&Buttons::default()), now());
                 let took = start.elapsed();
                 let length = page.map(|page| page.len() / 1_000);
                 println!("{name}, {last:?}: {took:?}, {length:?} kB");
@@ -463,16 +478,14 @@ mod tests {
     #[test]
     fn runs_are_chosen_by_whether_they_count() {
         let rows = |which: &str| {
-            let shown = ShownRuns::read(Some(which), None);
-            let page = self::shown(&fixture::fleet(now()), "qwen3-32b-fp8", &shown).unwrap();
+            let page = asked("qwen3-32b-fp8", &[("runs", which)]).unwrap();
             let invalid = page.matches("<tr data-invalid").count();
             (page.matches("../runs/").count() - invalid, invalid)
         };
         assert_eq!(rows("invalid"), (0, 3));
         assert_eq!(rows("valid"), (50, 0));
         assert_eq!(rows("all"), (47, 3));
-        let shown = ShownRuns::read(Some("invalid"), None);
-        let page = self::shown(&fixture::fleet(now()), "qwen3-32b-bf16", &shown).unwrap();
+        let page = asked("qwen3-32b-bf16", &[("runs", "invalid")]).unwrap();
         assert!(page.contains("is one of these."), "{page}");
     }
 
@@ -481,8 +494,8 @@ mod tests {
         let page = html(
             &fixture::hostile(now()),
             fixture::HOSTILE,
-            &ShownRuns::default(),
-            ShownTime::All,
+            &Asked::default(),
+            Some(&Buttons::default()),
             now(),
         )
         .unwrap();

@@ -42,6 +42,20 @@
     }
   };
 
+  /** Whether something is in the field that the page has not put there. */
+  const isChanged = (field) => {
+    if (field.matches("select")) {
+      const given = [...field.options].findIndex((option) => option.defaultSelected);
+      return field.selectedIndex !== Math.max(0, given);
+    }
+    return field.type !== "hidden" && (field.value !== field.defaultValue || field.checked !== field.defaultChecked);
+  };
+
+  /** Whether a form is being filled in, or tells what is wrong with it. */
+  const isBusy = (form) => form.dataset.kept !== undefined || [...form.querySelectorAll("input, select")].some(isChanged);
+
+  const holdsBusy = (node) => [node, ...(node.querySelectorAll?.("form") ?? [])].some((one) => one.nodeName === "FORM" && isBusy(one));
+
   const children = (from, to) => {
     let at = from.firstChild;
     for (const wanted of [...to.childNodes]) {
@@ -61,7 +75,7 @@
     while (at) {
       const next = at.nextSibling;
       // What another script has added is for it to take away.
-      if (at.dataset?.added === undefined) at.remove();
+      if (at.dataset?.added === undefined && !holdsBusy(at)) at.remove();
       at = next;
     }
   };
@@ -71,7 +85,7 @@
     if (from.isEqualNode(to)) return;
     if (from.nodeType !== Node.ELEMENT_NODE) from.data = to.data;
     else if (from.dataset.kept !== undefined) return;
-    else if (from.nodeName === "FORM" && from.contains(document.activeElement)) return;
+    else if (from.nodeName === "FORM" && (from.contains(document.activeElement) || isBusy(from))) return;
     else if (from.nodeName === "svg") from.replaceWith(document.adoptNode(to));
     else {
       attributes(from, to);
@@ -127,7 +141,8 @@
   const askSoon = () => askIn(Math.max(0, notBefore - performance.now()));
 
   const ask = async () => {
-    if (document.hidden) return;
+    // What a form was answered once with is not to be had again.
+    if (document.hidden || document.querySelector("main > [data-kept]")) return;
     if (isSelecting()) {
       if (!told.querySelector("[data-held]")) {
         told.insertAdjacentHTML("beforeend", '<span data-held>, held while text is selected</span>');
