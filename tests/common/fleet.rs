@@ -298,28 +298,33 @@ pub(crate) fn fleet(now: Timestamp) -> Snapshot {
 
 /// A fleet of one, which is slower after a change, is acknowledged and then fails, and whose every text is hostile.
 pub(crate) fn hostile(now: Timestamp) -> Snapshot {
+    hostile_by(HOSTILE, now)
+}
+
+/// The same, whose every text is `text`.
+pub(crate) fn hostile_by(text: &str, now: Timestamp) -> Snapshot {
     let mut snapshot = empty();
     let deployment = Deployment {
-        labels: BTreeMap::from([("team".to_owned(), HOSTILE.to_owned())]),
-        ..deployment(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+        labels: BTreeMap::from([("team".to_owned(), text.to_owned())]),
+        ..deployment(text, text, text, text)
     };
     let mut story = Story::new(deployment, 60, 60, now);
     for field in EnvironmentField::ALL {
-        story.set(*field, HOSTILE);
+        story.set(*field, text);
     }
     let mut story = story
         .runs(40, 600.0)
-        .changed(EnvironmentField::Driver, &format!("{HOSTILE}2"))
+        .changed(EnvironmentField::Driver, &format!("{text}2"))
         .runs(20, 540.0)
         .intervene(
-            HOSTILE,
-            HOSTILE,
+            text,
+            text,
             Act::Acknowledge(Settlement::Until(now + SignedDuration::from_hours(1))),
             now,
         );
     let id = RunId("019c1e5a-8f00-7a3e-b1d2-000000000999".to_owned());
-    story.status.did_not_run(Some(id), HOSTILE.to_owned(), now);
-    story.known.condition = condition(DeploymentState::Down, HOSTILE);
+    story.status.did_not_run(Some(id), text.to_owned(), now);
+    story.known.condition = condition(DeploymentState::Down, text);
     story.end(&mut snapshot);
     snapshot
 }
@@ -397,8 +402,13 @@ fn stored(name: &str, came: Came, now: Timestamp) -> RunJson {
 
 /// One whose every text is hostile.
 pub(crate) fn hostile_run(now: Timestamp) -> RunJson {
-    let hostile = HOSTILE.to_owned();
-    let mut run = stored(HOSTILE, Came::Failed, now);
+    hostile_run_by(HOSTILE, now)
+}
+
+/// The same, whose every text is `text`.
+pub(crate) fn hostile_run_by(text: &str, now: Timestamp) -> RunJson {
+    let hostile = text.to_owned();
+    let mut run = stored(text, Came::Failed, now);
     run.model.clone_from(&hostile);
     run.workload = Some(hostile.clone());
     run.invalid_reasons.push(hostile.clone());
