@@ -3,6 +3,7 @@
 //! The prober is the only writer; whoever renders takes the snapshot of the moment and is neither in its
 //! way nor has to wait for it.
 
+mod known;
 mod logs;
 mod recent;
 
@@ -14,6 +15,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+pub use self::known::{Known, KnownRun};
 pub use self::logs::{RunLogs, USUAL_LOGS};
 pub use self::recent::{MOST_RUNS, RecentChange, RecentFigures, RecentRun, RecentRuns};
 use crate::condition::{Condition, DeploymentState};
@@ -179,6 +181,8 @@ pub struct ProbeStatus {
 pub struct LastRun {
     /// When it ended.
     pub ended_at: Timestamp,
+    /// The id that it began with, under which its log is kept for a while; also that of an attempt at one.
+    pub attempt: Option<RunId>,
     /// What it came to.
     pub outcome: Outcome,
 }
@@ -254,6 +258,7 @@ impl ProbeStatus {
         Arc::make_mut(&mut self.recent).push(recent);
         self.last = Some(LastRun {
             ended_at,
+            attempt: Some(run.id.clone()),
             outcome: Outcome::Ran {
                 id: run.id.clone(),
                 model: run.model.clone(),
@@ -283,12 +288,13 @@ impl ProbeStatus {
         self.last_valid = last_valid;
     }
 
-    /// Takes in that an attempt came to no run, and why.
+    /// Takes in that an attempt, which began with that id, came to no run, and why.
     pub fn did_not_run(&mut self, id: Option<RunId>, why: String, ended_at: Timestamp) {
         self.totals.add_failed_attempt();
-        Arc::make_mut(&mut self.recent).push(RecentRun::none(id, why.clone(), ended_at));
+        Arc::make_mut(&mut self.recent).push(RecentRun::none(id.clone(), why.clone(), ended_at));
         self.last = Some(LastRun {
             ended_at,
+            attempt: id,
             outcome: Outcome::NotRun(why),
         });
     }

@@ -1,6 +1,7 @@
 //! The long-running process: a prober and a server over one board, started together and ended in order.
 
 mod discovery;
+mod known;
 mod reload;
 mod sources;
 mod web;
@@ -17,19 +18,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use self::discovery::{Discovery, planned};
+use self::known::{Stored, known};
 use self::reload::Felt;
 pub use self::reload::{Load, Loaded, Reload};
 pub use self::web::WebFile;
-use crate::board::{Board, DeploymentStatus, LastRun, Outcome};
-use crate::deployment::{Deployment, DeploymentName};
-use crate::history::{
-    EnvironmentChange, Health, History, HistoryError, Latest, Operation, Recorder, Retention,
-    Writing,
-};
+use crate::board::{Board, Snapshot};
+use crate::history::{Health, History, HistoryError, Recorder, Retention, Writing};
 use crate::lifecycle::{Lifecycle, ReloadRequests, Reloader, lifecycle, reloader};
-use crate::measurement::RunId;
 use crate::prober::{Plan, Prober};
-use crate::report::{EnvironmentJson, FieldChangeJson};
 use crate::server::{self, Front, ProbeSettings, Served};
 use crate::supervisor::Supervisor;
 use crate::vitals::Vitals;
@@ -51,6 +47,8 @@ pub struct Daemon {
     front: Arc<Front>,
     writing: Option<Writing>,
     recorder: Option<Recorder>,
+    /// Where the history is.
+    stored: Option<Stored>,
     /// How the configuration is read anew, and what asks for that.
     reload: Option<(Reload, ReloadRequests)>,
     reloader: Option<Reloader>,
@@ -87,6 +85,7 @@ impl Daemon {
             front: Arc::default(),
             writing: None,
             recorder: None,
+            stored: None,
             reload: None,
             reloader: None,
             lifecycle,
@@ -114,12 +113,18 @@ impl Daemon {
     ) -> Result<Self, HistoryError> {
         let health = Arc::new(Health::default());
         let mut stored = history.reader().await?;
-        restore(&self.board, stored.latest().await?, &health);
-        restore_changes(&self.board, stored.environment_changes(None).await?);
+        let known = known(&mut stored, &health).await?;
+        let mut shown = Snapshot::clone(&self.board.snapshot());
+        shown.recall(known);
+        self.board.replace(shown);
         info!(file = %history.file().display(), "history open");
         let storage = history.file().with_file_name("");
         self.served
             .show_history(storage.clone(), Arc::clone(&health));
+        self.stored = Some(Stored {
+            storage: storage.clone(),
+            health: Arc::clone(&health),
+        });
         let (recorder, writing) = Recorder::start(history, retention, health);
         self.recorder = Some(recorder.clone());
         self.prober = self.prober.recording(recorder, storage);
@@ -186,7 +191,8 @@ impl Daemon {
             probes,
             supervisor,
             shutdown_grace,
-            board: _,
+            stored,
+            board,
         } = self;
         served.answer_probes(lifecycle.probing(), probes);
         let (plans, next_plans) = mpsc::channel(1);
@@ -213,6 +219,8 @@ impl Daemon {
                 plans,
                 served: &served,
                 recorder,
+                stored,
+                board,
                 supervisor: &supervisor,
             };
             let following = async {
@@ -245,81 +253,5 @@ impl Daemon {
         }
         info!("stopped");
         Ok(())
-    }
-}
-
-/// What a deployment ran on by its latest run of any probe, so that a change while the prober was down is one.
-fn restore_environment(
-    board: &Board,
-    deployment: &Deployment,
-    environment: &EnvironmentJson,
-    seen_at: Timestamp,
-) {
-    let shown = board.snapshot();
-    let known = shown.deployments.get(&deployment.name);
-    if known.is_some_and(|known| known.seen_at >= seen_at) {
-        return;
-    }
-    let status = DeploymentStatus {
-        generation: environment.to_generation(),
-        ..DeploymentStatus::unknown(seen_at)
-    };
-    board.update_deployment(&deployment.name, status);
-}
-
-/// When each environment last changed, as far as it is known at all what it is now.
-fn restore_changes(board: &Board, changes: Vec<EnvironmentChange>) {
-    for change in changes {
-        let name = DeploymentName::new(change.deployment);
-        let shown = board.snapshot();
-        if let Some(status) = shown.deployments.get(&name) {
-            let mut status = DeploymentStatus::clone(status);
-            let fields = change.fields.iter().filter_map(FieldChangeJson::read);
-            status.changed(change.at, fields.collect());
-            board.update_deployment(&name, status);
-        }
-    }
-}
-
-/// Shows the last run of every probe that has one of the very workload that it replays now.
-fn restore(board: &Board, known: Vec<Latest>, health: &Health) {
-    for latest in known {
-        let shown = board.snapshot();
-        let probe = shown.probes.iter().position(|probe| {
-            probe.deployment.name.as_str() == latest.series.deployment
-                && probe.workload.name.as_str() == latest.series.workload
-                && probe.workload.id().to_string() == latest.series.workload_id
-        });
-        let Some(probe) = probe else { continue };
-        let run = latest.run.read();
-        match run.and_then(|run| Ok((run.summary()?, run))) {
-            Ok((summary, run)) => {
-                let base_url = shown.probes[probe].deployment.endpoint.base_url();
-                let is_same_server = run.base_url.as_deref() == Some(base_url);
-                let process_start = summary.server.process_start.filter(|_| is_same_server);
-                restore_environment(
-                    board,
-                    &shown.probes[probe].deployment,
-                    &run.environment,
-                    latest.run.ended_at,
-                );
-                let last = LastRun {
-                    ended_at: latest.run.ended_at,
-                    outcome: Outcome::Ran {
-                        id: RunId(run.run_id),
-                        model: run.model,
-                        server_version: run.server.version,
-                        summary: Arc::new(summary),
-                    },
-                };
-                board.update(probe, |status| {
-                    status.restore(last, latest.last_valid, process_start);
-                });
-            }
-            Err(error) => {
-                health.failed(Operation::Read);
-                warn!(run_id = %latest.run.id, %error, "the last run cannot be read, so it is not shown");
-            }
-        }
     }
 }

@@ -137,6 +137,74 @@ async fn what_is_different_changes_and_all_else_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_that_comes_back_shows_its_last_run_at_once() {
+    const NEVER: &str = "cron: '0 0 1 1 *'";
+    let directory = tempfile::tempdir().unwrap();
+    let simulator = simulator().await;
+    let url = simulator.base_url();
+    let other = deployment("other", &url, "12h");
+    // A sign of life has no judges, whose reading of the history shows other runs.
+    let back = |when: &str| {
+        let workloads = ["burst", "light"];
+        let probes = workloads.map(|workload| format!("{{ workload: {workload}, {when} }}"));
+        let probes = probes.join(", ");
+        format!("  - name: back\n    base_url: {url}\n    probes: [{probes}]\n")
+    };
+    let light = "  light: { requests: 1, concurrency: 1, max_tokens: 8, prompt: hello }\n";
+    let write = |deployments: &[String]| {
+        let path = write(directory.path(), deployments);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = text.replacen("deployments:", &format!("{light}deployments:"), 1);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let ended = |text: &str, workload: &str| {
+        let series = "vllm_probe_last_valid_run_timestamp_seconds";
+        let labels = format!("{{deployment=\"back\",workload=\"{workload}\"}}");
+        value(text, &format!("{series}{labels}"))
+    };
+    let config = write(&[other.clone(), back("every: 1s")]);
+    let (daemon, address) = Program::serve_with(&config, &["--web.enable-lifecycle"]);
+    let reload = async || {
+        let (status, told) = http::post(&format!("{address}/-/reload")).await.unwrap();
+        assert_eq!(status, 200, "{told}");
+    };
+    until(&address, |text| {
+        ended(text, "burst").is_some() && ended(text, "light").is_some()
+    })
+    .await;
+
+    write(&[other.clone(), back(NEVER)]);
+    reload().await;
+    let before = until(&address, |text| {
+        let running = "vllm_probe_run_in_progress{deployment=\"back\"";
+        let mut running = text.lines().filter(|line| line.starts_with(running));
+        running.all(|line| line.ends_with(" 0"))
+    })
+    .await;
+    write(std::slice::from_ref(&other));
+    reload().await;
+    assert!(!metrics(&address).await.contains("deployment=\"back\""));
+
+    write(&[other, back(NEVER)]);
+    reload().await;
+    let after = metrics(&address).await;
+    for workload in ["burst", "light"] {
+        let ended = |text: &str| ended(text, workload);
+        assert!(ended(&before).is_some(), "{before}");
+        assert_eq!(ended(&after), ended(&before), "{workload}");
+    }
+    let decode = "vllm_probe_run_decode_tokens_per_second{deployment=\"back\",workload=\"burst\"}";
+    assert!(value(&before, decode).is_some(), "{before}");
+    assert_eq!(value(&after, decode), value(&before, decode));
+    assert_eq!(runs(&after, "back"), 0.0, "counters count from then on");
+    let environment = "vllm_probe_environment_info{deployment=\"back\"";
+    assert!(after.contains(environment), "{after}");
+    assert!(daemon.terminate(PATIENCE).0.success());
+    simulator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_that_change_are_noticed_also_when_links_are_swapped() {
     let directory = tempfile::tempdir().unwrap();
     let simulator = simulator().await;

@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::discovery::Discovery;
+use super::known::Stored;
 use super::web::{self, WebFile};
+use crate::board::{Board, Known};
 use crate::config::{Contents, DeploymentSource};
 use crate::history::{Recorder, Retention};
 use crate::lifecycle::ReloadRequests;
@@ -62,6 +64,8 @@ pub(super) struct Felt<'a> {
     pub(super) plans: mpsc::Sender<NextPlan>,
     pub(super) served: &'a Served,
     pub(super) recorder: Option<Recorder>,
+    pub(super) stored: Option<Stored>,
+    pub(super) board: Arc<Board>,
     pub(super) supervisor: &'a Supervisor,
 }
 
@@ -215,8 +219,19 @@ fn in_words(done: Result<(), String>, web: Result<(), String>) -> Result<(), Str
 /// Lets the prober go over to `plan`, and waits until it has.
 async fn adopt(felt: &Felt<'_>, plan: Plan) -> Result<(), String> {
     let stopping = || "the prober is stopping".to_owned();
+    let known = match &felt.stored {
+        Some(stored) => stored.of_new(&plan, &felt.board).await,
+        None => Known::default(),
+    };
     let (adopted, done) = oneshot::channel();
-    let sent = felt.plans.send(NextPlan { plan, adopted }).await;
+    let sent = felt
+        .plans
+        .send(NextPlan {
+            plan,
+            known,
+            adopted,
+        })
+        .await;
     sent.map_err(|_| stopping())?;
     done.await.map_err(|_| stopping())
 }

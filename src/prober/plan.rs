@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::agenda::Entry;
-use crate::board::{Board, ProbeStatus, Snapshot};
+use crate::board::{Board, Known, ProbeStatus, Snapshot};
 use crate::budget::Budget;
 use crate::deployment::Deployment;
 use crate::history::Series;
@@ -63,6 +63,8 @@ pub struct Plan {
 pub struct NextPlan {
     /// What there is to do from now on.
     pub plan: Plan,
+    /// What the history has of the probes that are new in it.
+    pub known: Known,
     /// Told once it is so.
     pub adopted: oneshot::Sender<()>,
 }

@@ -1,7 +1,7 @@
 //! How the prober goes over to another plan while it runs: it changes what is different, and nothing else.
 //!
 //! A probe is the same if deployment, workload and the workload's id are. It keeps its schedule, counters, results,
-//! verdicts and its run. One that is gone vanishes from the board at once; its run ends by itself or is cut.
+//! verdicts and its run. A new one is shown with what the history has of it. One that is gone vanishes from the board at once; its run ends by itself or is cut.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -12,17 +12,21 @@ use tracing::info;
 use super::plan::{NextPlan, Plan, PlannedProbe, RemovedRuns};
 use super::{Bench, Prober, Ticket, now};
 use crate::agenda::{Agenda, ProbeKey};
-use crate::board::{DeploymentStatus, ProbeStatus, Snapshot};
+use crate::board::{DeploymentStatus, Known, ProbeStatus, Snapshot};
 use crate::budget::Budget;
 use crate::history::Series;
 
 impl Prober {
     /// Goes over to another plan.
     pub(super) fn replan(&mut self, next: NextPlan) {
-        let NextPlan { plan, adopted } = next;
+        let NextPlan {
+            plan,
+            known,
+            adopted,
+        } = next;
         let predecessors = self.predecessors(&plan);
         self.replan_agenda(&plan, &predecessors);
-        self.replan_board(&plan, &predecessors);
+        self.replan_board(&plan, &predecessors, known);
         self.replan_benches(&plan, &predecessors);
         let (before, kept) = (
             self.plan.probes.len(),
@@ -94,7 +98,7 @@ impl Prober {
         self.tickets.extend(leaving);
     }
 
-    fn replan_board(&self, plan: &Plan, predecessors: &[Option<usize>]) {
+    fn replan_board(&self, plan: &Plan, predecessors: &[Option<usize>], known: Known) {
         let shown = self.board.snapshot();
         let bounds_are_others = plan.histogram_bounds != self.plan.histogram_bounds;
         let status = |(probe, predecessor): (&PlannedProbe, &Option<usize>)| {
@@ -135,11 +139,13 @@ impl Prober {
                 });
             }
         }
-        self.board.replace(Snapshot {
+        let mut next = Snapshot {
             stale_after: plan.stale_after,
             probes: plan.probes.iter().zip(predecessors).map(status).collect(),
             deployments,
-        });
+        };
+        next.recall(known);
+        self.board.replace(next);
     }
 
     /// Judges go on if they bear what they bore; others judge the history again.
