@@ -105,6 +105,13 @@ async fn runs_are_asked_for_listed_and_shown() {
     );
     assert_eq!(shown["probes"][0]["workload"], "burst");
     assert_eq!(shown["probes"][0]["last_run"]["run_id"], json!(id));
+    let log = shown["probes"][0]["last_run"]["log"].as_str().unwrap();
+    assert_eq!(log, format!("runs/{id}/log"));
+    let (status, told) = http::get(&format!("{url}/api/v1/{log}")).await.unwrap();
+    assert!(
+        status == 200 && told.contains(&format!("run: {id}")),
+        "{told}"
+    );
     assert!(shown["probes"][0]["judgements"]["decode_tokens_rate"]["baseline_runs"].is_u64());
     let (_, all) = get(&format!("{url}/api/v1/deployments")).await;
     assert_eq!(all["deployments"].as_array().unwrap().len(), 1);

@@ -1,7 +1,7 @@
 //! The logs of the last runs, in memory. Those of runs that went wrong are kept for longer: a burst of good ones does
 //! not push the last failure out. Whoever asks `/probe` often pushes out none of the scheduled runs'.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::measurement::RunId;
@@ -82,6 +82,12 @@ impl RunLogs {
         drop(shelves);
         all.sort_by_key(|log| std::cmp::Reverse(log.heading.begun_at));
         all
+    }
+
+    /// The runs whose logs are kept.
+    pub fn kept(&self) -> HashSet<RunId> {
+        let logs = self.all();
+        logs.iter().map(|log| log.heading.id.clone()).collect()
     }
 
     /// Nobody panics while holding it.

@@ -165,6 +165,8 @@ pub struct LastRunJson {
     pub invalid_reasons: Vec<String>,
     /// Why there was no run.
     pub not_run: Option<String>,
+    /// Where the log of it is, below `/api/v1/`, while it is kept; also that of an attempt that came to no run.
+    pub log: Option<String>,
     /// Completed requests per second.
     pub qps: Option<f64>,
     /// Prompt tokens per second.

@@ -68,11 +68,11 @@ pub(super) fn router() -> Router<Arc<Served>> {
 )]
 async fn deployments(State(served): State<Arc<Served>>) -> axum::Json<DeploymentsJson> {
     let snapshot = served.board.snapshot();
-    let now = now();
+    let (now, kept) = (now(), served.board.logs().kept());
     let all = snapshot.of_each_deployment();
     axum::Json(DeploymentsJson {
         deployments: all
-            .filter_map(|probes| views::deployment(&snapshot, probes, now))
+            .filter_map(|probes| views::deployment(&snapshot, probes, &kept, now))
             .collect(),
     })
 }
@@ -86,11 +86,11 @@ async fn deployment(
     State(served): State<Arc<Served>>,
     Path(Name(name)): Path<Name>,
 ) -> Answer<DeploymentJson> {
-    let snapshot = served.board.snapshot();
+    let (snapshot, kept) = (served.board.snapshot(), served.board.logs().kept());
     let deployment = snapshot
         .of_each_deployment()
         .find(|probes| probes[0].deployment.name.as_str() == name)
-        .and_then(|probes| views::deployment(&snapshot, probes, now()))
+        .and_then(|probes| views::deployment(&snapshot, probes, &kept, now()))
         .ok_or(Refusal::UnknownDeployment(name))?;
     Ok(axum::Json(deployment))
 }

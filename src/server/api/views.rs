@@ -1,17 +1,21 @@
 //! What the JSON interface shows of a snapshot.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::board::{LastRun, Outcome, ProbeStatus, Snapshot};
+use crate::measurement::RunId;
 use crate::report::{DeploymentJson, EnvironmentJson, JudgementJson, LastRunJson, ProbeJson};
 use crate::server::pages::overview;
 
-/// The deployment of `probes`, which are all of its probes, as it is at `now`; `None` if there are none.
+/// The deployment of `probes`, which are all of its probes, as it is at `now`; `None` if there are none. The logs of
+/// the runs `kept` are there to be read.
 pub(super) fn deployment(
     snapshot: &Snapshot,
     probes: &[Arc<ProbeStatus>],
+    kept: &HashSet<RunId>,
     now: Timestamp,
 ) -> Option<DeploymentJson> {
     let overview = overview(snapshot, probes, now)?;
@@ -34,11 +38,11 @@ pub(super) fn deployment(
         environment: environment.map(EnvironmentJson::of).unwrap_or_default(),
         environment_changed_at: status.and_then(|status| status.changed_at),
         overview,
-        probes: probes.iter().map(|status| probe(status)).collect(),
+        probes: probes.iter().map(|status| probe(status, kept)).collect(),
     })
 }
 
-fn probe(status: &ProbeStatus) -> ProbeJson {
+fn probe(status: &ProbeStatus, kept: &HashSet<RunId>) -> ProbeJson {
     let opinion = status.opinion.iter();
     ProbeJson {
         workload: status.workload.name.to_string(),
@@ -46,7 +50,7 @@ fn probe(status: &ProbeStatus) -> ProbeJson {
         interval_seconds: status.interval.map(|interval| interval.as_secs_f64()),
         next_run_at: status.next_run,
         in_progress: status.in_progress,
-        last_run: status.last.as_ref().map(last_run),
+        last_run: status.last.as_ref().map(|last| last_run(last, kept)),
         last_valid_at: status.last_valid,
         judgements: opinion
             .flat_map(|opinion| &opinion.judgements)
@@ -57,7 +61,7 @@ fn probe(status: &ProbeStatus) -> ProbeJson {
     }
 }
 
-fn last_run(last: &LastRun) -> LastRunJson {
+fn last_run(last: &LastRun, kept: &HashSet<RunId>) -> LastRunJson {
     let reasons = last.outcome.invalid_reasons();
     let figures = last
         .outcome
@@ -76,6 +80,11 @@ fn last_run(last: &LastRun) -> LastRunJson {
             .map(|reason| reason.label().to_owned())
             .collect(),
         not_run,
+        log: last
+            .attempt
+            .as_ref()
+            .filter(|attempt| kept.contains(attempt))
+            .map(|attempt| format!("runs/{attempt}/log")),
         qps: figures.map(|figures| figures.qps),
         prompt_tps: figures.map(|figures| figures.prompt_tps),
         decode_tps: figures.map(|figures| figures.decode_tps),
