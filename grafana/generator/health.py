@@ -13,9 +13,10 @@ def board():
         4, 4,
         stat("Probers", "Exporters that answer scrapes.", [now("count(vllm_probe_build_info)")], "none",
              thresholds=steps(RED, (GREEN, 1)), no_value="none"),
-        stat("Configuration", "Whether it was last loaded without a mistake.",
-             [now("min(vllm_probe_config_last_reload_successful)")], "none", mappings=YES_NO, thresholds=steps(RED, (GREEN, 1)),
-             no_value="unknown"),
+        stat("Configuration", "Whether it, and the web configuration where there is one, was last loaded without a mistake.",
+             [now("min(vllm_probe_config_last_reload_successful * on (job, instance)"
+                  " (vllm_probe_web_config_last_reload_successful or vllm_probe_config_last_reload_successful))")],
+             "none", mappings=YES_NO, thresholds=steps(RED, (GREEN, 1)), no_value="unknown"),
         stat("Loaded", "When the configuration was last loaded.",
              [now("1000 * max(vllm_probe_config_last_reload_success_timestamp_seconds)")], "dateTimeFromNow", background=False,
              no_value="unknown"),
