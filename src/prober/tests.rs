@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Plan, PlannedProbe, Prober, RemovedRuns};
+use super::{NextPlan, Plan, PlannedProbe, Prober, RemovedRuns};
 use crate::agenda::SkippedReason;
-use crate::board::{Board, Outcome, ProbeStatus};
+use crate::board::{Board, Known, Outcome, ProbeStatus};
 use crate::deployment::Deployment;
 use crate::endpoint::Endpoint;
 use crate::lifecycle::{ProbeFailure, ProbeRequest, Wanted, lifecycle};
@@ -25,11 +26,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const FAULTY: usize = 0;
 const HEALTHY: usize = 1;
 
-/// The first three runs of the faulty deployment panic; all others are over at once.
+/// The first three runs of the faulty deployment panic, and all of the hopeless one; others are over at once.
 fn measuring(attempt: Attempt, _: CancellationToken) -> BoxFuture<'static, Result<Run, RunError>> {
     static BEGUN: AtomicU32 = AtomicU32::new(0);
     async move {
-        if attempt.deployment.name.as_str() == "faulty" {
+        let name = attempt.deployment.name.as_str();
+        assert_ne!(name, "hopeless");
+        if name == "faulty" {
             let before = BEGUN.fetch_add(1, Ordering::Relaxed);
             assert!(before >= 3, "row {} is not there", 7 + before);
         }
@@ -38,8 +41,8 @@ fn measuring(attempt: Attempt, _: CancellationToken) -> BoxFuture<'static, Resul
     .boxed()
 }
 
-/// Two sign-of-life probes, each every second.
-fn plan() -> Plan {
+/// A sign-of-life probe of each, every second.
+fn plan(names: &[&str]) -> Plan {
     let light = Arc::new(Workload {
         concurrency: 1,
         requests: 1,
@@ -60,7 +63,7 @@ fn plan() -> Plan {
         }
     };
     Plan {
-        probes: vec![probe("faulty"), probe("healthy")],
+        probes: names.iter().copied().map(probe).collect(),
         max_concurrent_runs: 1,
         budget: Default::default(),
         stale_after: 3,
@@ -112,7 +115,7 @@ fn assert_rests(probe: &ProbeStatus, said: &str, seconds: i64) {
 
 #[tokio::test]
 async fn a_probe_whose_runs_panic_rests_ever_longer_and_nothing_else_does() {
-    let plan = plan();
+    let plan = plan(&["faulty", "healthy"]);
     let board = Arc::new(plan.board());
     let (lifecycle, orders) = lifecycle();
     let mut prober = Prober::new(plan, Arc::clone(&board)).obeying(orders);
@@ -162,6 +165,48 @@ async fn a_probe_whose_runs_panic_rests_ever_longer_and_nothing_else_does() {
     let last = probes[FAULTY].last.as_ref().unwrap();
     assert!(matches!(last.outcome, Outcome::Ran { .. }), "{last:?}");
 
+    stop.cancel();
+    timeout(PATIENCE, probing).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn another_plan_ends_the_rest_only_of_a_probe_that_is_another_in_it() {
+    let plan = plan(&["hopeless"]);
+    let board = Arc::new(plan.board());
+    let (plans, next_plans) = mpsc::channel(1);
+    let mut prober = Prober::new(plan.clone(), Arc::clone(&board)).following(next_plans);
+    prober.measuring = measuring;
+    let stop = CancellationToken::new();
+    let probing = tokio::spawn(prober.run(stop.clone()));
+    let adopt = async |plan: Plan| {
+        let (adopted, done) = oneshot::channel();
+        let known = Known::default();
+        let next = NextPlan {
+            plan,
+            known,
+            adopted,
+        };
+        plans.send(next).await.unwrap();
+        done.await.unwrap();
+    };
+    let has_begun = |runs: u64| {
+        move |probes: &[Arc<ProbeStatus>]| probes[0].totals.runs == runs && !probes[0].in_progress
+    };
+    shown(&board, has_begun(1)).await;
+    adopt(plan.clone()).await;
+    let resting = board.snapshot().probes[0].clone();
+    let last = resting.last.as_ref().unwrap();
+    let rest = resting.next_run.unwrap().duration_since(last.ended_at);
+    assert!(rest.as_secs() >= 29, "{rest:#}");
+
+    let mut moved = plan;
+    let probe = &mut moved.probes[0];
+    probe.deployment = Arc::new(Deployment {
+        endpoint: Endpoint::new("http://127.0.0.2:9".parse().unwrap()),
+        ..Deployment::clone(&probe.deployment)
+    });
+    adopt(moved).await;
+    shown(&board, has_begun(2)).await;
     stop.cancel();
     timeout(PATIENCE, probing).await.unwrap().unwrap();
 }
