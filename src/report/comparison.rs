@@ -32,6 +32,18 @@ impl Heading {
     }
 }
 
+/// The unit of a figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Something per second.
+    PerSecond,
+    /// Seconds.
+    Seconds,
+}
+
+/// How a figure is told.
+pub type Told = fn(f64, Unit) -> String;
+
 /// A column for people.
 struct Column {
     name: String,
@@ -40,18 +52,16 @@ struct Column {
 }
 
 /// The columns of the table, the reference's own first. A column that no row has anything for is left out.
-fn columns(table: &SideBySide) -> Vec<Column> {
+fn columns(table: &SideBySide, told: Told) -> Vec<Column> {
     let text = |name: &str, cell: fn(&Row) -> String| Column {
         name: name.to_owned(),
         is_number: false,
         cell: Box::new(cell),
     };
-    let figure = |name: &str, of: fn(&Row) -> Option<Spread>| Column {
+    let figure = |name: &str, unit: Unit, of: fn(&Row) -> Option<Spread>| Column {
         name: name.to_owned(),
         is_number: true,
-        cell: Box::new(move |row| {
-            of(row).map_or_else(dash, |spread| format!("{:.4}", spread.median))
-        }),
+        cell: Box::new(move |row| of(row).map_or_else(dash, |spread| told(spread.median, unit))),
     };
     let reference = table.rows.get(table.reference).map(|row| row.label.clone());
     let all = vec![
@@ -70,12 +80,12 @@ fn columns(table: &SideBySide) -> Vec<Column> {
             is_number: true,
             ..text("left out", |row| row.left_out.to_string())
         },
-        figure("QPS", |row| row.qps),
-        figure("prompt_tps", |row| row.prompt_tps),
-        figure("decode_tps", |row| row.decode_tps),
-        figure("p50 (s)", |row| row.p50),
-        figure("p95 (s)", |row| row.p95),
-        figure("TTFT p50 (s)", |row| row.ttft_p50),
+        figure("QPS", Unit::PerSecond, |row| row.qps),
+        figure("prompt_tps", Unit::PerSecond, |row| row.prompt_tps),
+        figure("decode_tps", Unit::PerSecond, |row| row.decode_tps),
+        figure("p50 (s)", Unit::Seconds, |row| row.p50),
+        figure("p95 (s)", Unit::Seconds, |row| row.p95),
+        figure("TTFT p50 (s)", Unit::Seconds, |row| row.ttft_p50),
         Column {
             name: format!("speed-up over {}", reference.unwrap_or_default()),
             // Alone it is compared with nothing.
@@ -93,9 +103,14 @@ fn columns(table: &SideBySide) -> Vec<Column> {
     all.into_iter().filter(|column| !is_empty(column)).collect()
 }
 
-/// The table's head and rows for people, and which columns are numbers.
+/// The table's head and rows for people, and which columns are numbers; figures as the reference has them.
 pub fn cells(table: &SideBySide) -> (Vec<(String, bool)>, Vec<Vec<String>>) {
-    let columns = columns(table);
+    cells_told(table, |figure, _| format!("{figure:.4}"))
+}
+
+/// The same with figures that are told in another way.
+pub fn cells_told(table: &SideBySide, told: Told) -> (Vec<(String, bool)>, Vec<Vec<String>>) {
+    let columns = columns(table, told);
     let rows = table.rows.iter();
     let rows = rows.map(|row| columns.iter().map(|column| (column.cell)(row)).collect());
     let rows = rows.collect();

@@ -109,15 +109,14 @@ async fn deployment(
     let is_allowed = served.lifecycle.get().is_some();
     let buttons = is_allowed.then(|| Buttons::after(&served, &name, &asked));
     let snapshot = served.board.snapshot();
-    match deployment::html(
-        &snapshot,
-        &name,
-        &Asked::read(&asked),
-        buttons.as_ref(),
-        now,
-    ) {
+    let asked = Asked::read(&asked);
+    match deployment::html(&snapshot, &name, &asked, buttons.as_ref(), now) {
         Some(html) => Page {
-            status: StatusCode::OK,
+            status: if asked.is_mistaken() {
+                StatusCode::BAD_REQUEST
+            } else {
+                StatusCode::OK
+            },
             html,
         },
         None => Page {

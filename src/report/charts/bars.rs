@@ -15,6 +15,9 @@ const WIDTH: (u32, u32) = (460, 132);
 const FIGURE: i32 = TEXT + 1;
 const NAME: i32 = TEXT - 1;
 
+/// The size of what stands in place of a bar, of which two have room next to each other.
+const ABSENT: i32 = TEXT - 4;
+
 /// What of a group's width has bars.
 const FILLED: f64 = 0.72;
 
@@ -108,7 +111,7 @@ fn draw(chart: &BarChart<'_>, svg: &mut String, width: u32) -> Drawn {
                 )?;
             }
             let Some(Spread { median, range }) = *spread else {
-                let style = style(TEXT).pos(centred(VPos::Bottom));
+                let style = style(ABSENT).pos(centred(VPos::Bottom));
                 area.draw(
                     &(EmptyElement::at((middle, 0.0)) + Text::new("unknown", (0, -4), style)),
                 )?;
@@ -146,4 +149,41 @@ fn draw(chart: &BarChart<'_>, svg: &mut String, width: u32) -> Drawn {
         )?;
     }
     root.present()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::charts::CHARACTER;
+
+    #[test]
+    fn what_is_unknown_of_two_bars_is_said_side_by_side() {
+        let group = |label: &str| Bar {
+            label: label.to_owned(),
+            figures: vec![None, None],
+        };
+        let drawn = bars(&BarChart {
+            title: "t",
+            axis: "seconds",
+            series: &["p50", "p95"],
+            digits: 1,
+            groups: ["bf16", "fp8", "nvfp4", "int4", "w8a8"].map(group).to_vec(),
+        });
+        let svg = drawn.unwrap().file();
+        let places: Vec<f64> = svg
+            .split("<text x=\"")
+            .skip(1)
+            .filter(|text| {
+                text.split('<')
+                    .next()
+                    .is_some_and(|text| text.trim_end().ends_with("unknown"))
+            })
+            .map(|text| text.split('"').next().unwrap().parse().unwrap())
+            .collect();
+        assert_eq!(places.len(), 10, "{svg}");
+        let width = 7.0 * CHARACTER * f64::from(ABSENT) / f64::from(TEXT);
+        for pair in places.windows(2) {
+            assert!(pair[1] - pair[0] > width, "{pair:?}");
+        }
+    }
 }

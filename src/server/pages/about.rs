@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::frame::{self, moment};
-use super::quantity::{count, number, percent, seconds, span};
+use super::quantity::{amount, count, number, percent, seconds, span};
 use crate::board::Snapshot;
 use crate::server::metrics::{Itself, Loading};
 
@@ -134,8 +134,8 @@ fn health(itself: &Itself, snapshot: &Snapshot, now: Timestamp) -> Vec<Fact> {
             "Open files",
             itself.files.map(|files| {
                 html! {
-                    (files)
-                    @if let Some(most) = itself.most_files { " of at most " (most) }
+                    (amount(files))
+                    @if let Some(most) = itself.most_files { " of at most " (amount(most)) }
                     @if let Some(sockets) = itself.sockets {
                         ", of them " (count(sockets, "socket", "sockets"))
                     }
@@ -272,7 +272,7 @@ mod tests {
             "09:30 UTC",
             "for 2 d",
             "43.20 MB",
-            "31 of at most 1024, of them 7 sockets",
+            "31 of at most 1,024, of them 7 sockets",
             "deployments: []",
         ] {
             assert!(page.contains(told), "{told}: {page}");

@@ -47,6 +47,11 @@ impl Asked {
             time: ShownTime::read(given("last"), given("from"), given("to")),
         }
     }
+
+    /// Whether some of it makes no sense.
+    pub(super) fn is_mistaken(&self) -> bool {
+        self.shown.is_mistaken()
+    }
 }
 
 /// Renders the deployment of that name as it is at `now`, with what is `asked` for, and the `buttons` where they may
@@ -485,6 +490,12 @@ mod tests {
         assert_eq!(rows("invalid"), (0, 3));
         assert_eq!(rows("valid"), (50, 0));
         assert_eq!(rows("all"), (47, 3));
+        assert_eq!(rows("broken"), (47, 3));
+        let mistaken = [("runs", "<b>")];
+        let page = asked("qwen3-32b-fp8", &mistaken).unwrap();
+        assert!(page.contains("no runs `&lt;b&gt;`"), "{page}");
+        let query = mistaken.map(|(name, word)| (name.to_owned(), word.to_owned()));
+        assert!(Asked::read(&query.into()).is_mistaken());
         let page = asked("qwen3-32b-bf16", &[("runs", "invalid")]).unwrap();
         assert!(page.contains("is one of these."), "{page}");
     }

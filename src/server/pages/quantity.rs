@@ -18,6 +18,15 @@ pub(crate) fn number(value: f64) -> String {
     grouped(&format!("{value:.digits$}"))
 }
 
+/// A number of things, such as `0` or `16,384`; one that is only an estimate may have a fraction.
+pub(crate) fn amount(value: f64) -> String {
+    if value.fract() == 0.0 {
+        grouped(&format!("{value:.0}"))
+    } else {
+        number(value)
+    }
+}
+
 /// A comma between thousands.
 fn grouped(text: &str) -> String {
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
@@ -51,6 +60,18 @@ pub(crate) fn seconds(value: f64) -> String {
         _ => 0,
     };
     format!("{}{SPACE}{unit}", grouped(&format!("{value:.digits$}")))
+}
+
+/// The same of a round number of them, without zeros that tell nothing, such as `10 s` or `1.5 s`.
+pub(super) fn round_seconds(value: f64) -> String {
+    let told = seconds(value);
+    match told.split_once(SPACE) {
+        Some((number, unit)) if number.contains('.') => {
+            let number = number.trim_end_matches('0').trim_end_matches('.');
+            format!("{number}{SPACE}{unit}")
+        }
+        _ => told,
+    }
 }
 
 /// A share as percent, such as `5.1 %`.
@@ -127,6 +148,9 @@ mod tests {
             assert_eq!(number(value), text);
         }
         assert_eq!(grouped("-123"), "-123");
+        for (value, text) in [(0.0, "0"), (16_384.0, "16,384"), (12.5, "12.50")] {
+            assert_eq!(amount(value), text);
+        }
         assert_eq!(count(1, "run", "runs"), "1\u{a0}run");
         assert_eq!(count(1_200, "run", "runs"), "1,200\u{a0}runs");
     }
@@ -143,6 +167,14 @@ mod tests {
             (1200.0, "1,200 s"),
         ] {
             assert_eq!(seconds(value).replace(SPACE, " "), text);
+        }
+        for (value, text) in [
+            (10.0, "10 s"),
+            (1.5, "1.5 s"),
+            (0.05, "50 ms"),
+            (200.0, "200 s"),
+        ] {
+            assert_eq!(round_seconds(value).replace(SPACE, " "), text);
         }
         for (value, text) in [
             (-3, "0 s"),

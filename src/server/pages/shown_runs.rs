@@ -21,6 +21,8 @@ pub(super) struct ShownRuns {
     which: Which,
     /// Of one workload; absent for all.
     workload: Option<String>,
+    /// A word for which runs that there is not.
+    mistake: Option<String>,
 }
 
 impl Default for ShownRuns {
@@ -28,18 +30,27 @@ impl Default for ShownRuns {
         Self {
             which: Which::All,
             workload: None,
+            mistake: None,
         }
     }
 }
 
 impl ShownRuns {
-    /// What was asked. A word that there is not is as none.
+    /// What was asked. A word that there is not is as none, and is told where runs are chosen.
     pub(super) fn read(which: Option<&str>, workload: Option<&str>) -> Self {
         let found = Which::ALL.iter().find(|one| Some(one.label()) == which);
         Self {
             which: found.copied().unwrap_or(Which::All),
             workload: workload.filter(|name| !name.is_empty()).map(str::to_owned),
+            mistake: which
+                .filter(|word| found.is_none() && !word.is_empty())
+                .map(str::to_owned),
         }
+    }
+
+    /// Whether what was asked makes sense.
+    pub(super) fn is_mistaken(&self) -> bool {
+        self.mistake.is_some()
     }
 
     /// Whether runs of `probe` are shown.
@@ -70,7 +81,13 @@ impl ShownRuns {
         probes: &[Arc<ProbeStatus>],
         others: &[(&'static str, String)],
     ) -> Markup {
+        let words: Vec<&str> = Which::ALL.iter().map(|which| which.label()).collect();
         html! {
+            @if let Some(word) = &self.mistake {
+                p.notice role="alert" {
+                    "There are no runs `" (word) "`, so all are shown; `runs` is one of " (words.join(", ")) "."
+                }
+            }
             form.filter method="get" id="runs" action="#runs" aria-label="Which runs are shown" {
                 label { span { "Runs" }
                     select name="runs" {

@@ -4,7 +4,7 @@
 use maud::{Markup, html};
 
 use crate::report::{Quantiles, RunJson};
-use crate::server::pages::quantity::{NONE, number, percent, seconds};
+use crate::server::pages::quantity::{NONE, amount, percent, seconds};
 
 /// What this program and the server say of the same run.
 pub(super) fn of(run: &RunJson) -> Markup {
@@ -13,8 +13,8 @@ pub(super) fn of(run: &RunJson) -> Markup {
     let time = |value: Option<f64>| value.map(seconds);
     let mean = |of: Option<Quantiles>| of.and_then(|of| of.mean).map(seconds);
     let share = |value: Option<f64>| value.map(percent);
-    let amount = |value: Option<f64>| value.map(number);
-    let whole = |value: u64| (value > 0).then(|| number(value as f64));
+    let whole = |value: u64| (value > 0).then(|| amount(value as f64));
+    let amount = |value: Option<f64>| value.map(amount);
     let rows = [
         (
             "Completion tokens of this run",

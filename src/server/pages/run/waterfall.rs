@@ -4,7 +4,7 @@
 use maud::{Markup, html};
 
 use crate::report::RequestJson;
-use crate::server::pages::quantity::{count, seconds};
+use crate::server::pages::quantity::{count, round_seconds, seconds};
 
 const WIDTH: f64 = 940.0;
 const LEFT: f64 = 34.0;
@@ -116,7 +116,7 @@ fn axis(at: f64) -> String {
     if at == 0.0 {
         "0".to_owned()
     } else {
-        seconds(at)
+        round_seconds(at)
     }
 }
 
