@@ -45,6 +45,16 @@ pub(super) static CHARTS: LazyLock<Asset> = LazyLock::new(|| {
     )
 });
 
+/// What makes a PNG of a chart, where scripts run.
+pub(super) static PICTURES: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new(
+        "pictures",
+        "js",
+        "text/javascript",
+        include_str!("assets/pictures.js"),
+    )
+});
+
 /// What a browser shows beside a title.
 pub(super) static ICON: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new(
@@ -85,7 +95,7 @@ impl Asset {
 
 /// Answers with the asset of that name.
 pub(super) async fn answer(Path(name): Path<String>, asked: HeaderMap) -> Response {
-    let all = [&*STYLE, &*SCRIPT, &*TIMES, &*CHARTS, &*ICON];
+    let all = [&*STYLE, &*SCRIPT, &*TIMES, &*CHARTS, &*PICTURES, &*ICON];
     let Some(asset) = all.into_iter().find(|asset| asset.name == name) else {
         return (
             StatusCode::NOT_FOUND,

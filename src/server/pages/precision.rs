@@ -12,11 +12,13 @@ use url::form_urlencoded::Serializer;
 pub(in crate::server) use self::gathered::Kept;
 use self::gathered::Wanted;
 pub(super) use self::gathered::{Compared, gather};
+use super::assets;
 use super::frame;
+use super::quantity::{number, seconds};
 use crate::board::Snapshot;
 use crate::comparison::SideBySide;
 use crate::report::charts::{Chart, Undrawn};
-use crate::report::comparison::{cells, csv, pairs};
+use crate::report::comparison::{Unit, cells_told, csv, pairs};
 use crate::report::document::by_precision;
 
 /// The families that have a probe which is judged, in order.
@@ -129,7 +131,10 @@ fn form(snapshot: &Snapshot, wanted: Option<&Wanted>) -> Markup {
 
 fn found(wanted: &Wanted, compared: &Compared) -> Markup {
     let table = &compared.table;
-    let (heads, rows) = cells(table);
+    let (heads, rows) = cells_told(table, |figure, unit| match unit {
+        Unit::PerSecond => number(figure),
+        Unit::Seconds => seconds(figure),
+    });
     let pairs = pairs(table);
     let charts = match by_precision(table) {
         Ok(charts) => charts,
@@ -149,6 +154,7 @@ fn found(wanted: &Wanted, compared: &Compared) -> Markup {
                 }
             }
         }
+        script src=(assets::PICTURES.path()) defer {}
         div.curves {
             @for (name, chart) in &charts { (drawn(chart, &address(wanted, name))) }
         }
@@ -159,8 +165,13 @@ fn found(wanted: &Wanted, compared: &Compared) -> Markup {
         div.wide tabindex="0" role="region" aria-label="Figures by precision" {
             table.facts {
                 caption { "The same as a table: medians over the clean runs of the present level" }
-                thead { tr { @for (name, _) in &heads { th scope="col" { (name) } } } }
-                tbody { @for row in &rows { tr { @for cell in row { td { (cell) } } } } }
+                // A time has its unit with it.
+                thead { tr { @for (name, _) in &heads { th scope="col" { (name.trim_end_matches(" (s)")) } } } }
+                tbody {
+                    @for row in &rows {
+                        tr { @for (cell, (_, is_number)) in row.iter().zip(&heads) { td.figure[*is_number] { (cell) } } }
+                    }
+                }
             }
         }
         @if !table.notes.is_empty() { ul.quiet { @for note in &table.notes { li { (note) } } } }
@@ -170,7 +181,12 @@ fn found(wanted: &Wanted, compared: &Compared) -> Markup {
 fn drawn(chart: &Chart, file: &str) -> Markup {
     html! {
         figure tabindex="0" {
-            figcaption { (chart.title) " " a href=(file) aria-label={ (chart.title) " as SVG" } { "SVG" } }
+            figcaption {
+                (chart.title) " "
+                a href=(file) aria-label={ (chart.title) " as SVG" } { "SVG" } " "
+                // A script draws the file.
+                button.scripted type="button" data-png=(file) aria-label={ (chart.title) " as PNG" } { "PNG" }
+            }
             // It was escaped where it was drawn.
             (PreEscaped(chart.inline()))
         }
