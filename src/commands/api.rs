@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::header::CONTENT_TYPE;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use reqwest::header::{CONTENT_TYPE, DATE};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -156,6 +158,14 @@ impl DaemonArgs {
 
     /// GETs what is at the path whose `segments` these are.
     pub(super) async fn get<T: DeserializeOwned>(&self, segments: &[&str]) -> Result<T, String> {
+        Ok(self.get_dated(segments).await?.0)
+    }
+
+    /// The same, and when the daemon answered by its own clock, if it says so.
+    pub(super) async fn get_dated<T: DeserializeOwned>(
+        &self,
+        segments: &[&str],
+    ) -> Result<(T, Option<Timestamp>), String> {
         self.ask(Method::GET, segments, None::<&()>).await
     }
 
@@ -165,7 +175,7 @@ impl DaemonArgs {
         segments: &[&str],
         body: &impl Serialize,
     ) -> Result<T, String> {
-        self.ask(Method::POST, segments, Some(body)).await
+        Ok(self.ask(Method::POST, segments, Some(body)).await?.0)
     }
 
     async fn ask<T: DeserializeOwned>(
@@ -173,7 +183,7 @@ impl DaemonArgs {
         method: Method,
         segments: &[&str],
         body: Option<&impl Serialize>,
-    ) -> Result<T, String> {
+    ) -> Result<(T, Option<Timestamp>), String> {
         let mut url = self.url.clone();
         if url.cannot_be_a_base() {
             return Err(format!(
@@ -205,6 +215,7 @@ impl DaemonArgs {
         }
         let response = send(request).await.map_err(unreachable)?;
         let status = response.status();
+        let date = date(&response);
         let answer = response.bytes().await.map_err(unreachable)?;
         if status == StatusCode::UNAUTHORIZED {
             return Err(format!(
@@ -224,13 +235,20 @@ impl DaemonArgs {
                 |problem| problem.detail,
             ));
         }
-        serde_json::from_slice(&answer).map_err(|error| {
+        let read = serde_json::from_slice(&answer).map_err(|error| {
             format!(
                 "{}: the answer cannot be read ({error}); is it a daemon of this version?",
                 self.shown()
             )
-        })
+        });
+        Ok((read?, date))
     }
+}
+
+/// What the clock of the other side showed.
+fn date(response: &Response) -> Option<Timestamp> {
+    let date = response.headers().get(DATE)?.to_str().ok()?;
+    Some(rfc2822::parse(date).ok()?.timestamp())
 }
 
 /// Sends a request. One that was not begun because the other side had ended the new connection already is sent again:
@@ -277,4 +295,23 @@ pub(super) fn tls_fault(error: &(dyn Error + 'static)) -> Option<String> {
         };
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_of_the_other_side_is_read_where_it_shows_one() {
+        let answer = |text: Option<&str>| {
+            let mut builder = axum::http::Response::builder();
+            if let Some(text) = text {
+                builder = builder.header("date", text);
+            }
+            date(&Response::from(builder.body("").unwrap()))
+        };
+        let read = answer(Some("Tue, 24 Nov 2026 21:50:15 GMT"));
+        assert_eq!(read, Some("2026-11-24T21:50:15Z".parse().unwrap()));
+        assert_eq!((answer(Some("soon")), answer(None)), (None, None));
+    }
 }

@@ -8,6 +8,11 @@ use tokio_util::sync::CancellationToken;
 ///
 /// A second signal ends the process at once, as an impatient user expects.
 pub(super) fn stop_token() -> CancellationToken {
+    stop_token_with(|| {})
+}
+
+/// The same, with what is to be done before the process ends at once.
+pub(super) fn stop_token_with(at_once: fn()) -> CancellationToken {
     let stop = CancellationToken::new();
     if let (Ok(mut terminate), Ok(mut interrupt)) = (
         signal(SignalKind::terminate()),
@@ -21,6 +26,7 @@ pub(super) fn stop_token() -> CancellationToken {
                     _ = interrupt.recv() => {}
                 }
                 if again {
+                    at_once();
                     // 128 + SIGINT, as shells count.
                     std::process::exit(130);
                 }

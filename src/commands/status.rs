@@ -30,6 +30,9 @@ const COULD_NOT_ASK: u8 = 1;
 /// A verdict stands that nobody has acknowledged, or a deployment is not ok.
 const SOMETHING_STANDS: u8 = 2;
 
+/// Clocks that differ by less than this are taken to agree.
+const TOO_LITTLE: SignedDuration = SignedDuration::from_secs(3);
+
 /// How often a daemon is asked at most.
 const SHORTEST: Duration = Duration::from_millis(100);
 
@@ -105,16 +108,37 @@ pub async fn run(args: StatusArgs) -> ExitCode {
         Some(often) => args.watch(often).await,
     };
     ExitCode::from(shown.unwrap_or_else(|message| {
-        eprintln!("vllm-prober: {message}");
+        eprintln!("vllm-prober: {}", row::clean(&message));
         COULD_NOT_ASK
     }))
 }
 
 /// What the daemon answered.
 struct Answer {
+    /// When, by the clock here.
     at: Timestamp,
+    /// How far the daemon's clock is ahead of the one here.
+    ahead: SignedDuration,
     json: Box<RawValue>,
     fleet: Vec<DeploymentJson>,
+}
+
+impl Answer {
+    /// What the daemon's clock shows when the one here shows `here`: what the daemon tells of is told by its clock.
+    fn daemon(&self, here: Timestamp) -> Timestamp {
+        here.saturating_add(self.ahead).unwrap_or(here)
+    }
+}
+
+/// How far a clock is ahead that showed `date`, in whole seconds, when the one here showed `at`. What may be the way of
+/// the answer is none.
+fn ahead(date: Option<Timestamp>, at: Timestamp) -> SignedDuration {
+    let ahead = date.map_or(SignedDuration::ZERO, |date| date.duration_since(at));
+    if ahead.abs() < TOO_LITTLE {
+        SignedDuration::ZERO
+    } else {
+        ahead
+    }
 }
 
 impl StatusArgs {
@@ -123,7 +147,9 @@ impl StatusArgs {
     }
 
     async fn ask(&self) -> Result<Answer, String> {
-        let json: Box<RawValue> = self.daemon.get(&["api", "v1", "deployments"]).await?;
+        let answer = self.daemon.get_dated(&["api", "v1", "deployments"]).await?;
+        let (json, date): (Box<RawValue>, _) = answer;
+        let at = now();
         let all: DeploymentsJson = serde_json::from_str(json.get()).map_err(|error| {
             let daemon = self.daemon.shown();
             format!(
@@ -135,7 +161,8 @@ impl StatusArgs {
         // A stable order: what is of one rank stays as it is configured.
         fleet.sort_by_key(|deployment| deployment.overview.rank);
         Ok(Answer {
-            at: now(),
+            at,
+            ahead: ahead(date, at),
             json,
             fleet,
         })
@@ -154,13 +181,18 @@ impl StatusArgs {
     async fn once(&self) -> Result<u8, String> {
         let answer = self.ask().await?;
         let screen = Screen::of_stdout();
-        print(&self.frame(&answer, None, &screen.room()))?;
-        Ok(row::worst(&answer.fleet, answer.at))
+        // It is not drawn over, so it may be longer than the terminal.
+        let room = Room {
+            lines: None,
+            ..screen.room()
+        };
+        print(&self.frame(&answer, None, &room))?;
+        Ok(row::worst(&answer.fleet, answer.daemon(answer.at)))
     }
 
     /// Shows a frame at each interval until it is told to stop.
     async fn watch(&self, often: Duration) -> Result<u8, String> {
-        let stop = signal::stop_token();
+        let stop = signal::stop_token_with(screen::restore);
         let mut screen = match self.format {
             Format::Table => Screen::of_stdout(),
             // It is for a program, and may be longer than any terminal.
@@ -173,7 +205,7 @@ impl StatusArgs {
         while let Some(asked) = self.next(&mut ticks, &stop).await {
             let fault = match asked {
                 Ok(answer) => {
-                    code = row::worst(&answer.fleet, answer.at);
+                    code = row::worst(&answer.fleet, answer.daemon(answer.at));
                     last = Some(answer);
                     None
                 }
@@ -234,7 +266,7 @@ impl StatusArgs {
         let rows: Vec<row::Row> = answer
             .fleet
             .iter()
-            .map(|deployment| row::Row::of(deployment, now))
+            .map(|deployment| row::Row::of(deployment, answer.daemon(now)))
             .collect();
         table(&head, &rows, room)
     }
@@ -246,7 +278,7 @@ fn heading(answer: &Answer, is_narrow: bool, fault: Option<&str>, now: Timestamp
     let standing = answer
         .fleet
         .iter()
-        .filter(|one| row::stands(one, answer.at))
+        .filter(|one| row::stands(one, answer.daemon(answer.at)))
         .count();
     let mut head = match (number, is_narrow) {
         (0, true) => "No deployment matches".to_owned(),
@@ -260,7 +292,8 @@ fn heading(answer: &Answer, is_narrow: bool, fault: Option<&str>, now: Timestamp
             _ => format!(", {standing} to look at"),
         };
     }
-    head += &format!(", as of {}", instant(answer.at, now));
+    let [at, by_then] = [answer.at, now].map(|here| answer.daemon(here));
+    head += &format!(", as of {}", instant(at, by_then));
     if let Some(fault) = fault {
         let age = span(now.duration_since(answer.at));
         head += &format!("\nwhat is shown is {age} old: {fault}");
@@ -295,6 +328,7 @@ mod tests {
         let later = "2026-03-01T12:00:35Z".parse().unwrap();
         let answer = Answer {
             at,
+            ahead: SignedDuration::ZERO,
             json: RawValue::from_string("{}".to_owned()).unwrap(),
             fleet: vec![row::tests::deployment("a")],
         };
@@ -305,5 +339,26 @@ mod tests {
             old.ends_with("what is shown is 35\u{a0}s old: it cannot be reached"),
             "{old}"
         );
+    }
+
+    #[test]
+    fn what_a_daemon_tells_is_told_by_its_clock() {
+        let here: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+        let there = |text: &str| ahead(Some(text.parse().unwrap()), here);
+        assert_eq!(there("2026-03-01T11:59:58Z"), SignedDuration::ZERO);
+        assert_eq!(there("2026-03-01T13:00:00Z"), SignedDuration::from_hours(1));
+        assert_eq!(ahead(None, here), SignedDuration::ZERO);
+        let answer = Answer {
+            at: here,
+            ahead: there("2026-03-01T13:00:00Z"),
+            json: RawValue::from_string("{}".to_owned()).unwrap(),
+            fleet: vec![row::tests::deployment("a")],
+        };
+        let head = heading(&answer, false, None, here).replace('\u{a0}', " ");
+        assert!(head.ends_with("as of 13:00 UTC"), "{head}");
+        // Its last run was at 11:57 by the daemon's clock.
+        let row = row::Row::of(&answer.fleet[0], answer.daemon(here));
+        let last = &row.cell(row::Column::LastRun).text;
+        assert!(last.starts_with("63 min ago"), "{last}");
     }
 }

@@ -3,9 +3,12 @@
 use jiff::Timestamp;
 
 use super::{SOMETHING_STANDS, WELL};
+use crate::condition::DeploymentState;
 use crate::config::source::printable;
 use crate::report::{AcknowledgementJson, DeploymentJson, OverviewJson};
+use crate::server::Stand;
 use crate::server::quantity::{NONE, number, ratio, seconds, span};
+use crate::verdict::Verdict;
 
 /// What a cell is coloured for. Its words say the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,15 +196,16 @@ fn verdict(overview: &OverviewJson) -> String {
 
 fn tint(column: Column, state: &str, overview: &OverviewJson) -> Tint {
     match column {
-        Column::State => match state {
-            "ok" => Tint::Good,
-            "down" | "wedged" => Tint::Bad,
+        Column::State => match known(DeploymentState::ALL, DeploymentState::label, state) {
+            Some(DeploymentState::Ok) => Tint::Good,
+            Some(DeploymentState::Down | DeploymentState::Wedged) => Tint::Bad,
+            // Also a word of a later version.
             _ => Tint::Warning,
         },
-        Column::Verdict | Column::Ratio => match overview.stand.as_str() {
-            "slower" if overview.acknowledged.is_some() => Tint::Warning,
-            "slower" => Tint::Bad,
-            "faster" => Tint::Good,
+        Column::Verdict | Column::Ratio => match known(Stand::ALL, Stand::label, &overview.stand) {
+            Some(Stand::Slower) if overview.acknowledged.is_some() => Tint::Warning,
+            Some(Stand::Slower) => Tint::Bad,
+            Some(Stand::Faster) => Tint::Good,
             _ => Tint::Plain,
         },
         Column::LastRun if overview.last_run_at.is_some() && overview.last_run != "ok" => {
@@ -209,6 +213,11 @@ fn tint(column: Column, state: &str, overview: &OverviewJson) -> Tint {
         }
         _ => Tint::Plain,
     }
+}
+
+/// The member of a closed set whose label is `word`.
+fn known<T: Copy>(all: &[T], label: fn(T) -> &'static str, word: &str) -> Option<T> {
+    all.iter().copied().find(|one| label(*one) == word)
 }
 
 /// Whether any text about a deployment contains `text`, which is in lower case: the same as on the Fleet page.
@@ -237,9 +246,9 @@ pub(super) fn stands(deployment: &DeploymentJson, now: Timestamp) -> bool {
         .probes
         .iter()
         .flat_map(|probe| probe.judgements.values());
-    let mut regressed =
-        judgements.filter(|judgement| judgement.verdict.as_deref() == Some("regressed"));
-    deployment.state != "ok"
+    let mut regressed = judgements
+        .filter(|judgement| judgement.verdict.as_deref() == Some(Verdict::Regressed.label()));
+    deployment.state != DeploymentState::Ok.label()
         || regressed.any(|judgement| !judgement.acknowledgement.as_ref().is_some_and(holds))
 }
 

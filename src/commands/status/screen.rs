@@ -96,10 +96,18 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         if self.is_terminal && self.last.is_some() {
-            let mut stdout = stdout().lock();
-            let _ = stdout.write_all(SHOW_CURSOR.as_bytes());
-            let _ = stdout.flush();
+            restore();
         }
+    }
+}
+
+/// Shows the cursor of a terminal again.
+pub(super) fn restore() {
+    let stdout = stdout();
+    if stdout.is_terminal() {
+        let mut stdout = stdout.lock();
+        let _ = stdout.write_all(SHOW_CURSOR.as_bytes());
+        let _ = stdout.flush();
     }
 }
 
