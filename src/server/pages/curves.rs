@@ -15,6 +15,9 @@ use crate::statistics::InvalidReason;
 /// Width and height of a chart, in its own pixels.
 const SIZE: (u32, u32) = (720, 260);
 
+/// What an axis of times says.
+const SECONDS: &str = "seconds";
+
 /// A chart and what stands above it.
 #[derive(Debug)]
 pub(super) struct Curve {
@@ -58,25 +61,25 @@ const DRAWN: [Drawn; 6] = [
     },
     Drawn {
         caption: "Latency, median",
-        axis: "seconds",
+        axis: SECONDS,
         measure: Some(Measure::E2eP50),
         of: |figures| Some(figures.p50),
     },
     Drawn {
         caption: "Latency, 95th percentile",
-        axis: "seconds",
+        axis: SECONDS,
         measure: None,
         of: |figures| Some(figures.p95),
     },
     Drawn {
         caption: "Time to first token, median",
-        axis: "seconds",
+        axis: SECONDS,
         measure: Some(Measure::TtftP50),
         of: |figures| figures.ttft_p50,
     },
     Drawn {
         caption: "Time per output token, median",
-        axis: "seconds",
+        axis: SECONDS,
         measure: Some(Measure::TpotP50),
         of: |figures| figures.tpot_p50,
     },
@@ -112,20 +115,21 @@ pub(super) fn of(
     let (shown, charts): (Vec<_>, Vec<_>) = DRAWN
         .iter()
         .filter_map(|drawn| {
-            let segments = segments(&runs, &changes, drawn.of);
+            let mut segments = segments(&runs, &changes, drawn.of);
             if segments.is_empty() {
                 return None;
             }
+            let (axis, scale) = in_unit(drawn.axis, &mut segments);
             let baseline = drawn.measure.and_then(|measure| {
                 let judgements = &probe.opinion.as_ref()?.judgements;
-                judgements.get(&measure)?.baseline_median
+                Some(judgements.get(&measure)?.baseline_median? * scale)
             });
             let borne = drawn
                 .measure
                 .map(|measure| probe.deployment.tolerances.of(measure));
             let chart = TimeChart {
                 title: format!("{} of the last {} runs", drawn.caption, runs.len()),
-                axis: drawn.axis,
+                axis,
                 size: SIZE,
                 range,
                 segments,
@@ -199,6 +203,19 @@ fn segments(
     segments
 }
 
+/// Puts times into the unit that they are told in elsewhere: milliseconds below a second. The name of that unit, and what
+/// the values were multiplied by.
+fn in_unit(axis: &'static str, segments: &mut [Segment]) -> (&'static str, f64) {
+    let is_below_one = |(_, value): &(Timestamp, f64)| *value < 1.0;
+    if axis != SECONDS || !segments.iter().flatten().all(is_below_one) {
+        return (axis, 1.0);
+    }
+    for (_, value) in segments.iter_mut().flatten() {
+        *value *= 1e3;
+    }
+    ("milliseconds", 1e3)
+}
+
 /// Changes, and runs that do not count, in order.
 fn marks(runs: &[&RecentRun], changes: &[&RecentChange]) -> Vec<(Timestamp, Mark)> {
     let changes = (1..).zip(changes);
@@ -215,4 +232,33 @@ fn marks(runs: &[&RecentRun], changes: &[&RecentChange]) -> Vec<(Timestamp, Mark
     let mut marks: Vec<_> = changes.chain(invalid).collect();
     marks.sort_by_key(|(at, _)| *at);
     marks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_its_unit(axis: &'static str, values: &[f64]) -> (&'static str, f64, Vec<f64>) {
+        let segment = |value: &f64| vec![(Timestamp::UNIX_EPOCH, *value)];
+        let mut segments: Vec<Segment> = values.iter().map(segment).collect();
+        let (axis, scale) = in_unit(axis, &mut segments);
+        let values = segments.iter().flatten().map(|(_, value)| *value);
+        (axis, scale, values.collect())
+    }
+
+    #[test]
+    fn times_are_in_milliseconds_if_all_are_below_a_second() {
+        assert_eq!(
+            in_its_unit(SECONDS, &[0.25, 0.5]),
+            ("milliseconds", 1e3, vec![250.0, 500.0])
+        );
+        assert_eq!(
+            in_its_unit(SECONDS, &[0.25, 1.0]),
+            (SECONDS, 1.0, vec![0.25, 1.0])
+        );
+        assert_eq!(
+            in_its_unit("requests per second", &[0.25]),
+            ("requests per second", 1.0, vec![0.25])
+        );
+    }
 }
