@@ -36,21 +36,27 @@ const MOST_RUNS: usize = 50;
 pub(super) struct Asked {
     shown: ShownRuns,
     time: ShownTime,
+    /// Whether another time was meant, and cannot be read.
+    is_time_mistaken: bool,
 }
 
 impl Asked {
     /// What the query of its address says.
     pub(super) fn read(query: &BTreeMap<String, String>) -> Self {
         let given = |name: &str| query.get(name).map(String::as_str);
+        let time = ["last", "from", "to"].map(given);
+        let shown_time = ShownTime::read(time[0], time[1], time[2]);
+        let is_given = time.iter().flatten().any(|text| !text.is_empty());
         Self {
             shown: ShownRuns::read(given("runs"), given("workload")),
-            time: ShownTime::read(given("last"), given("from"), given("to")),
+            time: shown_time,
+            is_time_mistaken: is_given && shown_time == ShownTime::All,
         }
     }
 
     /// Whether some of it makes no sense.
     pub(super) fn is_mistaken(&self) -> bool {
-        self.shown.is_mistaken()
+        self.shown.is_mistaken() || self.is_time_mistaken
     }
 }
 
@@ -63,7 +69,11 @@ pub(super) fn html(
     buttons: Option<&Buttons>,
     now: Timestamp,
 ) -> Option<String> {
-    let Asked { shown, time } = asked;
+    let Asked {
+        shown,
+        time,
+        is_time_mistaken,
+    } = asked;
     let time = *time;
     let probes = snapshot
         .of_each_deployment()
@@ -95,6 +105,12 @@ pub(super) fn html(
             }
         }
         @if let Some(buttons) = buttons { (forms::all(probes, buttons, now)) }
+        @if *is_time_mistaken {
+            p.notice role="alert" {
+                "There is no such time, so all runs are shown; write `last=6` for hours, or `from=` and `to=` as "
+                code { "2026-03-01T06:00:00Z" } "."
+            }
+        }
         @for probe in probes.iter().filter(|probe| !probe.workload.is_light()) {
             (judged(probe, status, (shown, time), now))
         }
@@ -496,6 +512,8 @@ mod tests {
         assert!(page.contains("no runs `&lt;b&gt;`"), "{page}");
         let query = mistaken.map(|(name, word)| (name.to_owned(), word.to_owned()));
         assert!(Asked::read(&query.into()).is_mistaken());
+        let page = asked("qwen3-32b-fp8", &[("from", "yesterday")]).unwrap();
+        assert!(page.contains("There is no such time"), "{page}");
         let page = asked("qwen3-32b-bf16", &[("runs", "invalid")]).unwrap();
         assert!(page.contains("is one of these."), "{page}");
     }

@@ -88,6 +88,9 @@ impl ShownRuns {
                     "There are no runs `" (word) "`, so all are shown; `runs` is one of " (words.join(", ")) "."
                 }
             }
+            @if let Some(name) = &self.workload && !probes.iter().any(|probe| self.is_of(probe)) {
+                p.notice role="alert" { "No workload `" (name) "` is replayed here." }
+            }
             form.filter method="get" id="runs" action="#runs" aria-label="Which runs are shown" {
                 label { span { "Runs" }
                     select name="runs" {
