@@ -58,7 +58,7 @@ use self::events::Listening;
 pub use self::front::{Front, MAX_CONNECTIONS};
 use self::metrics::Exposition;
 pub use self::pages::last_run_in_words;
-pub(crate) use self::pages::{Stand, quantity};
+pub(crate) use self::pages::{Stand, quantity, verdict_in_words};
 pub use self::passwords::Users;
 use self::probe::ProbeDesk;
 pub use self::probe::ProbeSettings;

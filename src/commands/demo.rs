@@ -1,10 +1,12 @@
 //! `demo`: the main job in one command, on simulated deployments.
 //!
-//! Three deployments with the speeds that were published for NVFP4, FP8 and BF16, the daemon that probes
-//! them, and after a while a change that makes one of them slower, all in this process and on loopback.
+//! Three deployments with the speeds that were published for NVFP4, FP8 and BF16, the daemon that probes them, and
+//! after a while another driver that makes one of them slower, until the verdict says so: all in this process and on
+//! loopback.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +14,14 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio::time::{Instant, interval};
+use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::logging::LogArgs;
 use super::run::reference_prompt;
 use super::signal;
-use crate::board::{Board, ProbeStatus};
+use crate::board::{Board, ProbeStatus, Snapshot};
 use crate::budget::Budget;
 use crate::daemon::Daemon;
 use crate::deployment::{Deployment, Endpoint, EnvironmentSources};
@@ -26,20 +29,23 @@ use crate::environment::EnvironmentField;
 use crate::history::{History, Retention};
 use crate::prober::{Plan, PlannedProbe, RemovedRuns};
 use crate::schedule::{Cadence, Schedule};
-use crate::server::last_run_in_words;
+use crate::server::{last_run_in_words, verdict_in_words};
 use crate::simulator::{Change, Profile, Settings, Simulator};
 use crate::statistics::Figures;
 use crate::target::Targets;
 use crate::workload::{Workload, WorkloadName};
 
 /// Every deployment is probed this often.
-const EVERY: Duration = Duration::from_secs(20);
+const EVERY: Duration = Duration::from_secs(12);
 
-/// After this long one deployment becomes slower.
-const SLOWER_AFTER: Duration = Duration::from_secs(90);
+/// After so many runs one deployment gets another driver: enough for a verdict to compare with.
+const RUNS_BEFORE: u64 = 12;
 
-/// Which one, and its steps' time as a multiple.
+/// Which one, and its steps' time as a multiple from then on.
 const SLOWER: (&str, f64) = ("qwen3-32b-fp8", 1.08);
+
+/// The driver before and after; no such pair is known to do this.
+const DRIVERS: (&str, &str) = ("580.95.05", "590.48.01");
 
 /// What the `demo` command is told.
 #[derive(Args, Debug)]
@@ -53,7 +59,7 @@ pub struct DemoArgs {
     )]
     listen_address: String,
     /// How many times faster than real time the simulated deployments run
-    #[arg(long, default_value_t = 10.0, value_parser = speedup)]
+    #[arg(long, default_value_t = 15.0, value_parser = speedup)]
     speedup: f64,
     /// End by itself after this many seconds [default: at Ctrl-C]
     #[arg(long, value_name = "SECONDS")]
@@ -105,11 +111,13 @@ async fn demo(args: DemoArgs, stop: CancellationToken) -> std::io::Result<()> {
 
     // It goes with the demo.
     let storage = tempfile::tempdir()?;
+    let machine = storage.path().join("machine");
+    install(&machine, DRIVERS.0)?;
     let history = History::open(storage.path())
         .await
         .map_err(std::io::Error::other)?;
     let mut daemon = Daemon::new(
-        plan(&simulators),
+        plan(&simulators, &machine),
         "# The demo has no configuration file.\n".to_owned(),
         vec![listener],
     )
@@ -120,9 +128,15 @@ async fn demo(args: DemoArgs, stop: CancellationToken) -> std::io::Result<()> {
         daemon = daemon.allowing_lifecycle();
     }
     let showing = tokio::spawn(show(daemon.board(), stop.clone()));
+    let board = daemon.board();
     let story = async {
-        tokio::time::sleep(SLOWER_AFTER).await;
-        make_slower(&simulators);
+        let mut looks = interval(Duration::from_millis(200));
+        while !slower_ran(&board.snapshot().probes, RUNS_BEFORE) {
+            looks.tick().await;
+        }
+        if let Err(error) = make_slower(&simulators, &machine) {
+            warn!(%error, "the other driver could not be installed");
+        }
         std::future::pending::<()>().await;
     };
     let until = async {
@@ -167,7 +181,7 @@ fn introduce(address: &str, speedup: f64) {
     println!();
 }
 
-fn plan(simulators: &[(String, Simulator)]) -> Plan {
+fn plan(simulators: &[(String, Simulator)], machine: &Path) -> Plan {
     let workload = Arc::new(Workload::reference(reference_prompt()));
     let probes = simulators.iter().map(|(name, simulator)| {
         let url = simulator.base_url().parse().expect("an address is a URL");
@@ -177,6 +191,7 @@ fn plan(simulators: &[(String, Simulator)]) -> Plan {
             precision: Some(precision.to_owned()),
             environment: EnvironmentSources {
                 declared: BTreeMap::from([(EnvironmentField::Gpu, "simulated".to_owned())]),
+                from_file: (name == SLOWER.0).then(|| machine.to_owned()),
                 ..EnvironmentSources::default()
             },
             ..Deployment::new(name, Endpoint::new(url))
@@ -213,11 +228,20 @@ fn sign_of_life() -> Workload {
     }
 }
 
-fn make_slower(simulators: &[(String, Simulator)]) {
+/// Writes down what the machine of the one deployment runs on, as an operator's file has it.
+fn install(machine: &Path, driver: &str) -> std::io::Result<()> {
+    let fresh: PathBuf = machine.with_extension("new");
+    std::fs::write(&fresh, format!("driver: {driver}\n"))?;
+    std::fs::rename(fresh, machine)
+}
+
+fn make_slower(simulators: &[(String, Simulator)], machine: &Path) -> std::io::Result<()> {
     let (name, slowdown) = SLOWER;
     if let Some((_, simulator)) = simulators.iter().find(|(simulated, _)| simulated == name) {
         let change = Change {
             slowdown: Some(slowdown),
+            // A driver is changed while the server is down.
+            restart: true,
             ..Change::default()
         };
         simulator
@@ -225,12 +249,19 @@ fn make_slower(simulators: &[(String, Simulator)]) {
             .apply(change)
             .expect("a slowdown of a few percent is in range");
     }
+    install(machine, DRIVERS.1)
+}
+
+/// Whether the one deployment has had that many runs, and none is going on.
+fn slower_ran(probes: &[Arc<ProbeStatus>], runs: u64) -> bool {
+    let is_it = |probe: &&Arc<ProbeStatus>| probe.deployment.name.as_str() == SLOWER.0;
+    let found = probes.iter().find(is_it);
+    found.is_some_and(|probe| probe.totals.runs >= runs && !probe.in_progress)
 }
 
 /// Shows the table until `stop`: redrawn in place on a terminal, in a pipe whenever a run has finished.
 async fn show(board: Arc<Board>, stop: CancellationToken) {
     let live = std::io::stdout().is_terminal();
-    let start = Instant::now();
     let mut drawn_lines = 0;
     let mut runs_seen = 0;
     let mut ticks = interval(Duration::from_millis(500));
@@ -241,7 +272,7 @@ async fn show(board: Arc<Board>, stop: CancellationToken) {
             continue;
         }
         runs_seen = runs;
-        let table = table(&snapshot.probes, start.elapsed() >= SLOWER_AFTER);
+        let table = table(&snapshot);
         let mut out = std::io::stdout().lock();
         if live && drawn_lines > 0 {
             // Up to the table's first line, and clear from there.
@@ -253,25 +284,41 @@ async fn show(board: Arc<Board>, stop: CancellationToken) {
     }
 }
 
-fn table(probes: &[Arc<ProbeStatus>], slower: bool) -> String {
+fn table(snapshot: &Snapshot) -> String {
+    let probes = &snapshot.probes;
     let mut lines = vec![format!(
         "{:<18}{:<11}{:>8}{:>15}{:>9}{:>9}{:>9}  {}",
         "deployment", "precision", "QPS", "decode tok/s", "p50 s", "p95 s", "TTFT s", "state"
     )];
     lines.extend(probes.iter().map(|probe| row(probe)));
-    lines.push(if slower {
-        let (name, slowdown) = SLOWER;
-        format!(
-            "{name}: every step now takes {:.0} % longer, as after a bad driver; its next runs show it.",
-            (slowdown - 1.0) * 100.0
-        )
-    } else {
-        format!(
-            "After {} s one of them becomes slower.",
-            SLOWER_AFTER.as_secs()
-        )
-    });
+    lines.push(story(snapshot));
     lines.join("\n")
+}
+
+/// What has happened, and what the verdict says of it.
+fn story(snapshot: &Snapshot) -> String {
+    let (name, slowdown) = SLOWER;
+    let probe = snapshot
+        .probes
+        .iter()
+        .find(|probe| probe.deployment.name.as_str() == name);
+    let verdict = probe.and_then(|probe| {
+        let status = snapshot.deployments.get(&probe.deployment.name);
+        verdict_in_words(probe, status.map(AsRef::as_ref), now())
+    });
+    if let Some(verdict) = verdict {
+        return format!("{name}: {verdict}");
+    }
+    if !slower_ran(&snapshot.probes, RUNS_BEFORE + 1) {
+        return format!(
+            "After {RUNS_BEFORE} runs of each, {name} gets another driver and becomes slower."
+        );
+    }
+    format!(
+        "{name}: driver {} makes every step {:.0} % longer. The verdict comes after six runs or so.",
+        DRIVERS.1,
+        (slowdown - 1.0) * 100.0
+    )
 }
 
 fn row(probe: &ProbeStatus) -> String {
@@ -300,11 +347,7 @@ fn row(probe: &ProbeStatus) -> String {
 
 /// What the last run came to, and what happens now.
 fn doing(probe: &ProbeStatus) -> String {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the wait for the next run is shown as of now"
-    )]
-    let now = Timestamp::now();
+    let now = now();
     let wait = probe
         .next_run
         .map(|slot| slot.duration_since(now).as_secs().max(0));
@@ -314,6 +357,14 @@ fn doing(probe: &ProbeStatus) -> String {
         Some(wait) => format!("{last}, next run in {wait} s"),
         None => last,
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is shown is as of the moment of looking"
+)]
+fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 fn speedup(text: &str) -> Result<f64, String> {

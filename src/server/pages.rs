@@ -39,7 +39,7 @@ use jiff::Timestamp;
 
 pub(super) use self::deployment::Outcomes;
 use self::deployment::{Asked, Buttons};
-pub(crate) use self::finding::Stand;
+pub(crate) use self::finding::{Stand, verdict_in_words};
 use self::fleet::Selection;
 pub(super) use self::fleet::overview;
 pub use self::last_run::last_run_in_words;

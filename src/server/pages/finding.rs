@@ -365,3 +365,13 @@ pub(super) fn capitalised(text: &str) -> String {
         first.to_uppercase().chain(characters).collect()
     })
 }
+/// The verdict that stands on `probe`, in a sentence; `None` while none does. `status` is of its deployment.
+pub(crate) fn verdict_in_words(
+    probe: &ProbeStatus,
+    status: Option<&DeploymentStatus>,
+    now: Timestamp,
+) -> Option<String> {
+    let finding = Finding::of(probe);
+    finding.standing?;
+    Some(finding.in_full(status, now).text(now))
+}
