@@ -4,15 +4,16 @@
 //! after a while another driver that makes one of them slower, until the verdict says so: all in this process and on
 //! loopback.
 
+mod table;
+
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +22,7 @@ use tracing::warn;
 use super::logging::LogArgs;
 use super::run::reference_prompt;
 use super::signal;
-use crate::board::{Board, ProbeStatus, Snapshot};
+use crate::board::{ProbeStatus, Snapshot};
 use crate::budget::Budget;
 use crate::daemon::Daemon;
 use crate::deployment::{Deployment, Endpoint, EnvironmentSources};
@@ -29,9 +30,7 @@ use crate::environment::EnvironmentField;
 use crate::history::{History, Retention};
 use crate::prober::{Plan, PlannedProbe, RemovedRuns};
 use crate::schedule::{Cadence, Schedule};
-use crate::server::{last_run_in_words, verdict_in_words};
 use crate::simulator::{Change, Profile, Settings, Simulator};
-use crate::statistics::Figures;
 use crate::target::Targets;
 use crate::workload::{Workload, WorkloadName};
 
@@ -127,11 +126,12 @@ async fn demo(args: DemoArgs, stop: CancellationToken) -> std::io::Result<()> {
     if address.ip().is_loopback() {
         daemon = daemon.allowing_lifecycle();
     }
-    let showing = tokio::spawn(show(daemon.board(), stop.clone()));
+    let showing = tokio::spawn(table::show(daemon.board(), stop.clone()));
     let board = daemon.board();
     let story = async {
         let mut looks = interval(Duration::from_millis(200));
-        while !slower_ran(&board.snapshot().probes, RUNS_BEFORE) {
+        let is_ready = |probe: &ProbeStatus| probe.totals.runs >= RUNS_BEFORE && !probe.in_progress;
+        while !slower(&board.snapshot()).is_some_and(is_ready) {
             looks.tick().await;
         }
         if let Err(error) = make_slower(&simulators, &machine) {
@@ -252,119 +252,11 @@ fn make_slower(simulators: &[(String, Simulator)], machine: &Path) -> std::io::R
     install(machine, DRIVERS.1)
 }
 
-/// Whether the one deployment has had that many runs, and none is going on.
-fn slower_ran(probes: &[Arc<ProbeStatus>], runs: u64) -> bool {
-    let is_it = |probe: &&Arc<ProbeStatus>| probe.deployment.name.as_str() == SLOWER.0;
-    let found = probes.iter().find(is_it);
-    found.is_some_and(|probe| probe.totals.runs >= runs && !probe.in_progress)
-}
-
-/// Shows the table until `stop`: redrawn in place on a terminal, in a pipe whenever a run has finished.
-async fn show(board: Arc<Board>, stop: CancellationToken) {
-    let live = std::io::stdout().is_terminal();
-    let mut drawn_lines = 0;
-    let mut runs_seen = 0;
-    let mut ticks = interval(Duration::from_millis(500));
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        let snapshot = board.snapshot();
-        let runs = snapshot.probes.iter().map(|probe| probe.totals.runs).sum();
-        if !live && runs == runs_seen {
-            continue;
-        }
-        runs_seen = runs;
-        let table = table(&snapshot);
-        let mut out = std::io::stdout().lock();
-        if live && drawn_lines > 0 {
-            // Up to the table's first line, and clear from there.
-            let _ = write!(out, "\x1b[{drawn_lines}A\x1b[J");
-        }
-        let _ = writeln!(out, "{table}");
-        let _ = out.flush();
-        drawn_lines = table.lines().count();
-    }
-}
-
-fn table(snapshot: &Snapshot) -> String {
-    let probes = &snapshot.probes;
-    let mut lines = vec![format!(
-        "{:<18}{:<11}{:>8}{:>15}{:>9}{:>9}{:>9}  {}",
-        "deployment", "precision", "QPS", "decode tok/s", "p50 s", "p95 s", "TTFT s", "state"
-    )];
-    lines.extend(probes.iter().map(|probe| row(probe)));
-    lines.push(story(snapshot));
-    lines.join("\n")
-}
-
-/// What has happened, and what the verdict says of it.
-fn story(snapshot: &Snapshot) -> String {
-    let (name, slowdown) = SLOWER;
-    let probe = snapshot
-        .probes
-        .iter()
-        .find(|probe| probe.deployment.name.as_str() == name);
-    let verdict = probe.and_then(|probe| {
-        let status = snapshot.deployments.get(&probe.deployment.name);
-        verdict_in_words(probe, status.map(AsRef::as_ref), now())
-    });
-    if let Some(verdict) = verdict {
-        return format!("{name}: {verdict}");
-    }
-    if !slower_ran(&snapshot.probes, RUNS_BEFORE + 1) {
-        return format!(
-            "After {RUNS_BEFORE} runs of each, {name} gets another driver and becomes slower."
-        );
-    }
-    format!(
-        "{name}: driver {} makes every step {:.0} % longer. The verdict comes after six runs or so.",
-        DRIVERS.1,
-        (slowdown - 1.0) * 100.0
-    )
-}
-
-fn row(probe: &ProbeStatus) -> String {
-    let figures = probe
-        .last
-        .as_ref()
-        .and_then(|last| last.outcome.summary())
-        .and_then(|summary| summary.figures.as_ref());
-    let cell = |of: fn(&Figures) -> Option<f64>, digits: usize| {
-        figures
-            .and_then(of)
-            .map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
-    };
-    format!(
-        "{:<18}{:<11}{:>8}{:>15}{:>9}{:>9}{:>9}  {}",
-        probe.deployment.name,
-        probe.deployment.precision.as_deref().unwrap_or("-"),
-        cell(|f| Some(f.qps), 3),
-        cell(|f| Some(f.decode_tps), 1),
-        cell(|f| Some(f.latency.p50), 3),
-        cell(|f| Some(f.latency.p95), 3),
-        cell(|f| Some(f.ttft?.p50), 4),
-        doing(probe),
-    )
-}
-
-/// What the last run came to, and what happens now.
-fn doing(probe: &ProbeStatus) -> String {
-    let now = now();
-    let wait = probe
-        .next_run
-        .map(|slot| slot.duration_since(now).as_secs().max(0));
-    let last = last_run_in_words(probe, u32::MAX, now);
-    match wait {
-        _ if probe.in_progress => format!("{last}, running"),
-        Some(wait) => format!("{last}, next run in {wait} s"),
-        None => last,
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "what is shown is as of the moment of looking"
-)]
-fn now() -> Timestamp {
-    Timestamp::now()
+/// The probe of the deployment that becomes slower.
+fn slower(snapshot: &Snapshot) -> Option<&ProbeStatus> {
+    let mut probes = snapshot.probes.iter();
+    let found = probes.find(|probe| probe.deployment.name.as_str() == SLOWER.0);
+    found.map(AsRef::as_ref)
 }
 
 fn speedup(text: &str) -> Result<f64, String> {
