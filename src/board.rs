@@ -181,8 +181,6 @@ pub struct ProbeStatus {
 pub struct LastRun {
     /// When it ended.
     pub ended_at: Timestamp,
-    /// The id that it began with, under which its log is kept for a while; also that of an attempt at one.
-    pub attempt: Option<RunId>,
     /// What it came to.
     pub outcome: Outcome,
 }
@@ -201,8 +199,13 @@ pub enum Outcome {
         /// What it amounts to.
         summary: Arc<Summary>,
     },
-    /// No run, and why: for people, never a label.
-    NotRun(String),
+    /// No run, and why: in words for people, never a label.
+    NotRun {
+        /// The id that the attempt began with; absent when that is not known.
+        id: Option<RunId>,
+        /// Why.
+        why: String,
+    },
 }
 
 impl Outcome {
@@ -210,7 +213,15 @@ impl Outcome {
     pub fn summary(&self) -> Option<&Summary> {
         match self {
             Self::Ran { summary, .. } => Some(summary),
-            Self::NotRun(_) => None,
+            Self::NotRun { .. } => None,
+        }
+    }
+
+    /// The id that it began with, under which its log is kept for a while.
+    pub fn id(&self) -> Option<&RunId> {
+        match self {
+            Self::Ran { id, .. } => Some(id),
+            Self::NotRun { id, .. } => id.as_ref(),
         }
     }
 
@@ -258,7 +269,6 @@ impl ProbeStatus {
         Arc::make_mut(&mut self.recent).push(recent);
         self.last = Some(LastRun {
             ended_at,
-            attempt: Some(run.id.clone()),
             outcome: Outcome::Ran {
                 id: run.id.clone(),
                 model: run.model.clone(),
@@ -294,8 +304,7 @@ impl ProbeStatus {
         Arc::make_mut(&mut self.recent).push(RecentRun::none(id.clone(), why.clone(), ended_at));
         self.last = Some(LastRun {
             ended_at,
-            attempt: id,
-            outcome: Outcome::NotRun(why),
+            outcome: Outcome::NotRun { id, why },
         });
     }
 
@@ -313,7 +322,7 @@ impl ProbeStatus {
     pub fn server_version(&self) -> Option<&str> {
         match &self.last.as_ref()?.outcome {
             Outcome::Ran { server_version, .. } => server_version.as_deref(),
-            Outcome::NotRun(_) => None,
+            Outcome::NotRun { .. } => None,
         }
     }
 

@@ -2,8 +2,8 @@
 //! came to.
 //!
 //! The loop only decides when; a run is one straight line through the domain, and its failure or panic is
-//! that run's outcome. After a panic its probe rests before it runs again. It ends in good order: no run starts any more, those in flight get a grace period,
-//! and what is cut short after that leaves no trace.
+//! that run's outcome. After a panic its probe rests before it runs again. It ends in good order: no run starts
+//! any more, those in flight get a grace period, and what is cut short after that leaves no trace.
 
 mod judging;
 mod log;

@@ -240,7 +240,7 @@ impl Pair {
 fn last_run(board: &Board, probe: usize) -> Option<(RunId, Arc<Summary>)> {
     match &board.snapshot().probes[probe].last.as_ref()?.outcome {
         Outcome::Ran { id, summary, .. } => Some((id.clone(), Arc::clone(summary))),
-        Outcome::NotRun(why) => panic!("no run: {why}"),
+        Outcome::NotRun { why, .. } => panic!("no run: {why}"),
     }
 }
 

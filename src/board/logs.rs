@@ -86,8 +86,8 @@ impl RunLogs {
 
     /// The runs whose logs are kept.
     pub fn kept(&self) -> HashSet<RunId> {
-        let logs = self.all();
-        logs.iter().map(|log| log.heading.id.clone()).collect()
+        let shelves = self.shelves();
+        shelves.logs().map(|log| log.heading.id.clone()).collect()
     }
 
     /// Nobody panics while holding it.

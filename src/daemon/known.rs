@@ -91,7 +91,6 @@ fn last_run(latest: Latest) -> Result<KnownRun, Unreadable> {
         generation: run.environment.to_generation(),
         last: LastRun {
             ended_at: latest.run.ended_at,
-            attempt: Some(latest.run.id),
             outcome: Outcome::Ran {
                 id: RunId(run.run_id),
                 model: run.model,

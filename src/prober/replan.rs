@@ -1,7 +1,8 @@
 //! How the prober goes over to another plan while it runs: it changes what is different, and nothing else.
 //!
 //! A probe is the same if deployment, workload and the workload's id are. It keeps its schedule, counters, results,
-//! verdicts and its run. A new one is shown with what the history has of it. One that is gone vanishes from the board at once; its run ends by itself or is cut.
+//! verdicts and its run. A new one is shown with what the history has of it. One that is gone vanishes from the board
+//! at once; its run ends by itself or is cut.
 
 use std::collections::BTreeMap;
 use std::mem;

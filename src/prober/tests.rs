@@ -101,7 +101,7 @@ async fn shown(
 /// That the last attempt panicked with these words, and that no slot is due for so many seconds after it.
 fn assert_rests(probe: &ProbeStatus, said: &str, seconds: i64) {
     let last = probe.last.as_ref().unwrap();
-    let Outcome::NotRun(why) = &last.outcome else {
+    let Outcome::NotRun { why, .. } = &last.outcome else {
         unreachable!("it ran: {last:?}");
     };
     assert_eq!(why, &format!("it panicked: {said}"));

@@ -69,7 +69,7 @@ fn last_run(last: &LastRun, kept: &HashSet<RunId>) -> LastRunJson {
         .and_then(|summary| summary.figures.as_ref());
     let (run_id, not_run) = match &last.outcome {
         Outcome::Ran { id, .. } => (Some(id.0.clone()), None),
-        Outcome::NotRun(why) => (None, Some(why.clone())),
+        Outcome::NotRun { why, .. } => (None, Some(why.clone())),
     };
     LastRunJson {
         run_id,
@@ -81,10 +81,10 @@ fn last_run(last: &LastRun, kept: &HashSet<RunId>) -> LastRunJson {
             .collect(),
         not_run,
         log: last
-            .attempt
-            .as_ref()
-            .filter(|attempt| kept.contains(attempt))
-            .map(|attempt| format!("runs/{attempt}/log")),
+            .outcome
+            .id()
+            .filter(|id| kept.contains(id))
+            .map(|id| format!("runs/{id}/log")),
         qps: figures.map(|figures| figures.qps),
         prompt_tps: figures.map(|figures| figures.prompt_tps),
         decode_tps: figures.map(|figures| figures.decode_tps),
