@@ -9,19 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use vllm_prober::board::{Board, Snapshot};
-use vllm_prober::history::{Entry, Health, History};
-use vllm_prober::report::{RunJson, Source};
-use vllm_prober::server::{Served, serve};
+use vllm_prober::report::RunJson;
+use vllm_prober::server::Served;
 use vllm_prober::simulator::{Profile, Settings, Simulator};
 
 #[path = "common/browser.rs"]
 mod browser;
 #[path = "common/fleet.rs"]
 mod fleet;
+#[path = "common/pages.rs"]
+mod pages;
 #[path = "common/program.rs"]
 mod program;
 
@@ -38,19 +38,14 @@ fn now() -> Timestamp {
     Timestamp::now()
 }
 
+fn served(snapshot: Snapshot) -> Served {
+    let board = Arc::new(Board::new(snapshot));
+    Served::new(board, Arc::default(), "# none\n".to_owned(), now())
+}
+
 /// Serves a fleet, and says where.
 async fn serving(snapshot: Snapshot, stop: &CancellationToken) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let board = Arc::new(Board::new(snapshot));
-    let served = Arc::new(Served::new(
-        board,
-        Arc::default(),
-        "# none\n".to_owned(),
-        now(),
-    ));
-    tokio::spawn(serve(vec![listener], served, Arc::default(), stop.clone()));
-    format!("http://{address}")
+    pages::served_at(served(snapshot), stop).await
 }
 
 /// The same with a history of `runs`.
@@ -60,49 +55,9 @@ async fn serving_stored(
     directory: &Path,
     stop: &CancellationToken,
 ) -> String {
-    let history = History::open(directory).await.unwrap();
-    let entries = runs
-        .into_iter()
-        .map(|run| Entry::new(run, Source::Prober, now()).unwrap());
-    history.append(&entries.collect::<Vec<_>>()).await.unwrap();
-    history.close().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let board = Arc::new(Board::new(snapshot));
-    let served = Served::new(board, Arc::default(), "# none\n".to_owned(), now());
-    served.show_history(directory.to_owned(), Arc::new(Health::default()));
-    let served = Arc::new(served);
-    tokio::spawn(serve(vec![listener], served, Arc::default(), stop.clone()));
-    format!("http://{address}")
-}
-
-/// `run` under an id of its own.
-fn numbered(run: RunJson, number: u32) -> RunJson {
-    RunJson {
-        run_id: format!("019c1e5a-8f00-7a3e-b1d2-{number:012}"),
-        ..run
-    }
-}
-
-/// What axe-core finds on the page that is open.
-async fn faults(browser: &Browser) -> Vec<String> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/browser/node_modules/axe-core/axe.min.js");
-    let axe = std::fs::read_to_string(&file).unwrap_or_else(|error| {
-        panic!("{}: {error}; run `npm ci` in tests/browser", file.display())
-    });
-    browser.run(&axe).await;
-    let found = browser
-        .run_to_the_end(
-            "const found = await axe.run(document, { resultTypes: ['violations'] });
-             return found.violations.flatMap(rule => rule.nodes.map(node =>
-                 `${rule.id}: ${node.html} ${node.failureSummary}`));",
-        )
-        .await;
-    let found = found
-        .as_array()
-        .unwrap_or_else(|| panic!("axe-core failed: {found}"));
-    found.iter().map(ToString::to_string).collect()
+    let served = served(snapshot);
+    pages::show_history(&served, directory, runs, now()).await;
+    pages::served_at(served, stop).await
 }
 
 /// Looks at the page at `url` in every theme and on every screen.
@@ -118,19 +73,12 @@ async fn inspect(browser: &Browser, url: &str, name: &str) {
                 body <= window && document <= window,
                 "{what} is {sizes} pixels wide"
             );
-            assert_eq!(faults(browser).await, Vec::<String>::new(), "{what}");
+            assert_eq!(browser.faults().await, Vec::<String>::new(), "{what}");
             let mut complaints = browser.complaints().await;
             // A query that makes no sense is answered as such.
             complaints.retain(|complaint| !complaint.contains("400 (Bad Request)"));
             assert_eq!(complaints, Vec::<String>::new(), "{what}");
-            if let Ok(directory) = std::env::var("VLLM_PROBER_TEST_PICTURES") {
-                let picture = browser.picture().await;
-                std::fs::write(
-                    Path::new(&directory).join(format!("{what}.base64")),
-                    picture,
-                )
-                .unwrap();
-            }
+            browser.keep_picture(&what).await;
         }
     }
 }
@@ -170,17 +118,17 @@ async fn what_is_stored_is_whole_in_both_themes_and_on_every_screen() {
     let (stop, directory) = (CancellationToken::new(), tempfile::tempdir().unwrap());
     let browser = Browser::start().await;
     let runs = vec![
-        numbered(fleet::stored_run("qwen3-32b-fp8", now()), 1),
-        numbered(fleet::stored_run("qwen3-32b-bf16", now()), 2),
-        numbered(fleet::stored_failed_run("qwen3-32b-nvfp4", now()), 3),
-        numbered(
+        fleet::numbered(fleet::stored_run("qwen3-32b-fp8", now()), 1),
+        fleet::numbered(fleet::stored_run("qwen3-32b-bf16", now()), 2),
+        fleet::numbered(fleet::stored_failed_run("qwen3-32b-nvfp4", now()), 3),
+        fleet::numbered(
             RunJson {
                 request_records: None,
                 ..fleet::stored_run("qwen3-32b-fp8", now())
             },
             4,
         ),
-        numbered(fleet::hostile_run(now()), 5),
+        fleet::numbered(fleet::hostile_run(now()), 5),
     ];
     let ids: Vec<String> = runs.iter().map(|run| run.run_id.clone()).collect();
     let url = serving_stored(fleet::fleet(now()), runs, directory.path(), &stop).await;

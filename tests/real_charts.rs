@@ -4,22 +4,22 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use vllm_prober::board::Board;
-use vllm_prober::server::{Served, serve};
+use vllm_prober::server::Served;
 
 #[path = "common/browser.rs"]
 mod browser;
 #[path = "common/fleet.rs"]
 mod fleet;
+#[path = "common/pages.rs"]
+mod pages;
 
 use browser::Browser;
 
@@ -44,23 +44,6 @@ async fn until(browser: &Browser, script: &str, is_it: impl Fn(&Value) -> bool) 
         assert!(Instant::now() < deadline, "{script}: {found}");
         sleep(Duration::from_millis(30)).await;
     }
-}
-
-async fn keep_picture(browser: &Browser, name: &str) {
-    if let Ok(directory) = std::env::var("VLLM_PROBER_TEST_PICTURES") {
-        let path = Path::new(&directory).join(format!("{name}.base64"));
-        std::fs::write(path, browser.picture().await).unwrap();
-    }
-}
-
-/// What axe-core finds on the page that is open.
-async fn faults(browser: &Browser) -> Value {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/browser/node_modules/axe-core/axe.min.js");
-    browser.run(&std::fs::read_to_string(file).unwrap()).await;
-    let script = "const found = await axe.run(document, { resultTypes: ['violations'] });
-        return found.violations.map(rule => rule.id + rule.nodes.map(node => node.html));";
-    browser.run_to_the_end(script).await
 }
 
 /// Where on the window a share of the first chart's width is.
@@ -99,16 +82,9 @@ async fn runs(browser: &Browser) -> u64 {
 
 /// A browser that looks at a deployment with a change, invalid runs and a full day of valid ones.
 async fn looking(stop: &CancellationToken) -> (Browser, String) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
     let board = Arc::new(Board::new(fleet::fleet(now())));
     let served = Served::new(board, Arc::default(), String::new(), now());
-    tokio::spawn(serve(
-        vec![listener],
-        Arc::new(served),
-        Arc::default(),
-        stop.clone(),
-    ));
+    let url = pages::served_at(served, stop).await;
     let browser = Browser::start().await;
     browser.shows("light", 1366, 900).await;
     let url = format!("{url}/deployments/qwen3-32b-nvfp4");
@@ -149,7 +125,7 @@ async fn a_mouse_reads_runs_off_and_zooms() {
     mouse(&browser, "mouseMoved", to).await;
     let dragged = "return document.querySelectorAll('.dragged').length";
     assert_eq!(browser.run(dragged).await, 6);
-    keep_picture(&browser, "charts-dragged").await;
+    browser.keep_picture("charts-dragged").await;
     mouse(&browser, "mouseReleased", to).await;
     let some = until(&browser, RUNS, |runs| runs.as_u64().unwrap() < all).await;
     println!("{all} runs before the zoom, {some} after it");
@@ -157,8 +133,10 @@ async fn a_mouse_reads_runs_off_and_zooms() {
     assert_eq!(browser.run("return getSelection().toString()").await, "");
     for (theme, width) in [("light", 1366), ("dark", 390)] {
         browser.shows(theme, width, 900).await;
-        assert_eq!(faults(&browser).await, json!([]), "{theme} {width}");
-        keep_picture(&browser, &format!("charts-zoomed-{theme}-{width}")).await;
+        assert_eq!(browser.faults().await, [""; 0], "{theme} {width}");
+        browser
+            .keep_picture(&format!("charts-zoomed-{theme}-{width}"))
+            .await;
     }
     browser.shows("light", 1366, 900).await;
 
@@ -224,7 +202,7 @@ async fn keys_go_from_run_to_run_zoom_and_open_one() {
         }
     }
     assert!(found, "no run on the chart does not count");
-    keep_picture(&browser, "charts-keys").await;
+    browser.keep_picture("charts-keys").await;
 
     press(&browser, "+").await;
     let some = until(&browser, RUNS, |runs| runs.as_u64().unwrap() < all).await;
@@ -276,8 +254,8 @@ async fn a_finger_reads_a_run_off_and_buttons_zoom() {
     }
     let told = until(&browser, TOLD, |told| told != "").await;
     assert!(told.as_str().unwrap().contains("UTC"), "{told}");
-    assert_eq!(faults(&browser).await, json!([]));
-    keep_picture(&browser, "charts-touch").await;
+    assert_eq!(browser.faults().await, [""; 0]);
+    browser.keep_picture("charts-touch").await;
     browser
         .run("document.querySelector('[data-zoom=in]').click()")
         .await;

@@ -1,32 +1,28 @@
 //! Every text that a deployment, a server, an error, a configuration, an address or a form can carry, as an attack on
 //! whoever looks at the pages, in a real Chromium: nothing of it runs, opens a dialog or becomes a part of a page.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
-use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use url::form_urlencoded::Serializer;
 use vllm_prober::board::{Board, ProbeStatus};
 use vllm_prober::deployment::{Deployment, DeploymentName};
 use vllm_prober::discovery::source::SourceStatus;
-use vllm_prober::history::{Entry, Health, History};
 use vllm_prober::lifecycle::{Intervened, Order, Orders, Refusal, lifecycle};
 use vllm_prober::measure::Measure;
-use vllm_prober::report::{RunJson, Source};
-use vllm_prober::server::{Served, serve};
+use vllm_prober::server::Served;
 use vllm_prober::workload::{Workload, WorkloadName};
 
 #[path = "common/browser.rs"]
 mod browser;
 #[path = "common/fleet.rs"]
 mod fleet;
+#[path = "common/pages.rs"]
+mod pages;
 
 use browser::{Browser, LEFT};
 
@@ -48,13 +44,6 @@ fn now() -> Timestamp {
     Timestamp::now()
 }
 
-fn numbered(run: RunJson, number: u32) -> RunJson {
-    RunJson {
-        run_id: format!("019c1e5a-8f00-7a3e-b1d2-{number:012}"),
-        ..run
-    }
-}
-
 /// As a part of a path has it.
 fn escaped(text: &str) -> String {
     let bytes = text.bytes();
@@ -63,18 +52,12 @@ fn escaped(text: &str) -> String {
 
 /// Serves two deployments whose every text is `attack`, a history of theirs and buttons, and says where.
 async fn serving(attack: &str, directory: &Path, stop: &CancellationToken) -> String {
-    let history = History::open(directory).await.unwrap();
     let other = format!("{attack}2");
     let runs = [
-        numbered(fleet::stored_run(attack, now()), 1),
-        numbered(fleet::stored_run(&other, now()), 2),
-        numbered(fleet::hostile_run_by(attack, now()), 3),
+        fleet::numbered(fleet::stored_run(attack, now()), 1),
+        fleet::numbered(fleet::stored_run(&other, now()), 2),
+        fleet::numbered(fleet::hostile_run_by(attack, now()), 3),
     ];
-    let entries = runs
-        .into_iter()
-        .map(|run| Entry::new(run, Source::Prober, now()).unwrap());
-    history.append(&entries.collect::<Vec<_>>()).await.unwrap();
-    history.close().await;
 
     let mut snapshot = fleet::hostile_by(attack, now());
     // Another workload of it, and another precision.
@@ -100,7 +83,7 @@ async fn serving(attack: &str, directory: &Path, stop: &CancellationToken) -> St
         format!("# {attack}\n"),
         now(),
     );
-    served.show_history(directory.to_owned(), Arc::new(Health::default()));
+    pages::show_history(&served, directory, runs, now()).await;
     served.show_sources(vec![SourceStatus {
         source: attack.to_owned(),
         failing: true,
@@ -111,15 +94,8 @@ async fn serving(attack: &str, directory: &Path, stop: &CancellationToken) -> St
     let (orders, taken) = lifecycle();
     served.allow_lifecycle(orders);
     tokio::spawn(answering(taken, attack.to_owned()));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(serve(
-        vec![listener],
-        Arc::new(served),
-        Arc::default(),
-        stop.clone(),
-    ));
-    url
+
+    pages::served_at(served, stop).await
 }
 
 /// Follows every order but those to unpin, in words that are the attack.
@@ -178,14 +154,6 @@ async fn shows(browser: &Browser, attack: &str) -> bool {
     browser.run(&script).await == true
 }
 
-async fn until(browser: &Browser, script: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    while browser.run(script).await != true {
-        assert!(Instant::now() < deadline, "{script}");
-        sleep(Duration::from_millis(30)).await;
-    }
-}
-
 /// Lets the page ask for itself and put in what it is told, as it does by itself now and then.
 async fn renew(browser: &Browser) {
     browser
@@ -197,7 +165,9 @@ async fn renew(browser: &Browser) {
              document.dispatchEvent(new Event('page:ask'));",
         )
         .await;
-    until(browser, "return window.renewed").await;
+    browser
+        .until("return window.renewed", json!(true), PATIENCE)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -235,11 +205,13 @@ async fn no_text_of_a_deployment_a_run_or_a_configuration_runs_on_any_page() {
             .run("document.querySelector('.curves figure').focus()")
             .await;
         browser.press(LEFT).await;
-        until(
-            &browser,
-            "return document.querySelector('.readout').textContent !== ''",
-        )
-        .await;
+        browser
+            .until(
+                "return document.querySelector('.readout').textContent !== ''",
+                json!(true),
+                PATIENCE,
+            )
+            .await;
         assert!(shows(&browser, attack).await);
         assert_calm(&browser, &format!("{attack} read off a chart")).await;
         for text in ["config", "metrics", "api/v1/deployments", "discovery"] {
@@ -336,7 +308,7 @@ async fn nothing_that_is_typed_into_a_form_runs() {
             browser.open(&page).await;
             browser.run(&fill(form, why)).await;
             let there = format!("return !window.old && !!document.querySelector('{place}')");
-            until(&browser, &there).await;
+            browser.until(&there, json!(true), PATIENCE).await;
             let told = format!(
                 "return document.querySelector('{place}').textContent.includes({})",
                 json!(attack)
@@ -357,11 +329,13 @@ async fn nothing_that_is_typed_into_a_form_runs() {
             json!(attack)
         );
         browser.run(&other).await;
-        until(
-            &browser,
-            "return !window.old && !!document.querySelector('#refused')",
-        )
-        .await;
+        browser
+            .until(
+                "return !window.old && !!document.querySelector('#refused')",
+                json!(true),
+                PATIENCE,
+            )
+            .await;
         assert_calm(&browser, &format!("{attack} as a button")).await;
         stop.cancel();
     }

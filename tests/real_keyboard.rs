@@ -9,19 +9,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use vllm_prober::board::Board;
-use vllm_prober::history::{Entry, Health, History};
 use vllm_prober::lifecycle::{Orders, lifecycle};
-use vllm_prober::report::{RunJson, Source};
-use vllm_prober::server::{Served, serve};
+use vllm_prober::server::Served;
 
 #[path = "common/browser.rs"]
 mod browser;
 #[path = "common/fleet.rs"]
 mod fleet;
+#[path = "common/pages.rs"]
+mod pages;
 
 use browser::{Browser, ENTER, TAB};
 
@@ -34,41 +32,18 @@ fn now() -> Timestamp {
 
 /// Serves a fleet with a history and buttons, and says where. Nobody follows the orders.
 async fn serving(directory: &Path, stop: &CancellationToken) -> (String, Orders) {
-    let history = History::open(directory).await.unwrap();
     let names = ["qwen3-32b-fp8", "qwen3-32b-bf16"];
-    let runs = names.iter().zip(1..).map(|(name, number)| RunJson {
-        run_id: format!("019c1e5a-8f00-7a3e-b1d2-{number:012}"),
-        ..fleet::stored_run(name, now())
-    });
-    let entries = runs.map(|run| Entry::new(run, Source::Prober, now()).unwrap());
-    history.append(&entries.collect::<Vec<_>>()).await.unwrap();
-    history.close().await;
+    let runs = names
+        .iter()
+        .zip(1..)
+        .map(|(name, number)| fleet::numbered(fleet::stored_run(name, now()), number));
     let board = Arc::new(Board::new(fleet::fleet(now())));
     let served = Served::new(board, Arc::default(), "# none\n".repeat(200), now());
-    served.show_history(directory.to_owned(), Arc::new(Health::default()));
+    pages::show_history(&served, directory, runs, now()).await;
     let (orders, taken) = lifecycle();
     served.allow_lifecycle(orders);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(serve(
-        vec![listener],
-        Arc::new(served),
-        Arc::default(),
-        stop.clone(),
-    ));
+    let url = pages::served_at(served, stop).await;
     (url, taken)
-}
-
-async fn until(browser: &Browser, script: &str, wanted: Value) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let found = browser.run(script).await;
-        if found == wanted {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{script}: {found}, not {wanted}");
-        sleep(Duration::from_millis(30)).await;
-    }
 }
 
 /// What can be worked on the page, in its order.
@@ -155,7 +130,9 @@ async fn the_fleet_is_worked_by_keys_with_a_script_and_without() {
         let skip = "const one = document.activeElement; return one.matches('.skip') && one.getBoundingClientRect().left >= 0";
         assert_eq!(browser.run(skip).await, true);
         browser.press(ENTER).await;
-        until(&browser, "return location.hash", json!("#main")).await;
+        browser
+            .until("return location.hash", json!("#main"), PATIENCE)
+            .await;
         browser.press(TAB).await;
         let first = "return document.activeElement === document.querySelector('main').querySelector('a[href], input, button, select')";
         assert_eq!(browser.run(first).await, true);
@@ -182,14 +159,15 @@ async fn the_fleet_is_worked_by_keys_with_a_script_and_without() {
             browser.press(TAB).await;
         }
         browser.press(ENTER).await;
-        until(
-            &browser,
-            "return new URLSearchParams(location.search).get('q')",
-            json!("QWEN3-32B"),
-        )
-        .await;
+        browser
+            .until(
+                "return new URLSearchParams(location.search).get('q')",
+                json!("QWEN3-32B"),
+                PATIENCE,
+            )
+            .await;
         let rows = "return document.querySelectorAll('tbody .name').length";
-        until(&browser, rows, json!(3)).await;
+        browser.until(rows, json!(3), PATIENCE).await;
 
         // A row's link.
         let name = "const one = document.activeElement; return one.matches('tbody .name') ? one.textContent : null";
@@ -201,12 +179,13 @@ async fn the_fleet_is_worked_by_keys_with_a_script_and_without() {
         }
         let wanted = browser.run(name).await;
         browser.press(ENTER).await;
-        until(
-            &browser,
-            "return document.querySelector('h1')?.textContent",
-            wanted,
-        )
-        .await;
+        browser
+            .until(
+                "return document.querySelector('h1')?.textContent",
+                wanted,
+                PATIENCE,
+            )
+            .await;
 
         // A form of that page opens by keys as well.
         let summary = "return document.activeElement.matches('summary')";

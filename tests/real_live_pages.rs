@@ -2,25 +2,23 @@
 //!
 //! With `VLLM_PROBER_TEST_PICTURES` the pictures of the pages are left in that directory.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::net::TcpListener as Listener;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use vllm_prober::board::Board;
-use vllm_prober::server::{Served, serve};
+use vllm_prober::server::Served;
 
 #[path = "common/browser.rs"]
 mod browser;
 #[path = "common/fleet.rs"]
 mod fleet;
+#[path = "common/pages.rs"]
+mod pages;
 #[path = "common/program.rs"]
 mod program;
 
@@ -39,47 +37,10 @@ fn now() -> Timestamp {
 
 /// Serves a fleet that the returned board changes.
 async fn serving(deployments: usize, stop: &CancellationToken) -> (Arc<Board>, String) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
     let board = Arc::new(Board::new(fleet::large(deployments, now())));
     let served = Served::new(Arc::clone(&board), Arc::default(), String::new(), now());
-    tokio::spawn(serve(
-        vec![listener],
-        Arc::new(served),
-        Arc::default(),
-        stop.clone(),
-    ));
+    let url = pages::served_at(served, stop).await;
     (board, url)
-}
-
-/// Waits until `script` returns `wanted`, and says how long that took.
-async fn until(browser: &Browser, script: &str, wanted: Value, patience: Duration) -> Duration {
-    let began = Instant::now();
-    loop {
-        let found = browser.run(script).await;
-        if found == wanted {
-            return began.elapsed();
-        }
-        assert!(began.elapsed() < patience, "{script}: {found}");
-        sleep(Duration::from_millis(30)).await;
-    }
-}
-
-async fn keep_picture(browser: &Browser, name: &str) {
-    if let Ok(directory) = std::env::var("VLLM_PROBER_TEST_PICTURES") {
-        let path = Path::new(&directory).join(format!("{name}.base64"));
-        std::fs::write(path, browser.picture().await).unwrap();
-    }
-}
-
-/// What axe-core finds on the page that is open.
-async fn faults(browser: &Browser) -> Value {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/browser/node_modules/axe-core/axe.min.js");
-    browser.run(&std::fs::read_to_string(file).unwrap()).await;
-    let script = "const found = await axe.run(document, { resultTypes: ['violations'] });
-        return found.violations.map(rule => rule.id + rule.nodes.map(node => node.html));";
-    browser.run_to_the_end(script).await
 }
 
 /// Whether the page listens: its first event has come, and it has asked for itself.
@@ -94,7 +55,7 @@ async fn a_run_that_ends_changes_its_row_and_nothing_of_what_the_reader_is_at() 
     browser.shows("light", 1560, 1000).await;
     let (board, url) = serving(60, &stop).await;
     browser.open(&format!("{url}/?sort=name")).await;
-    until(&browser, LISTENS, json!(true), PATIENCE).await;
+    browser.until(LISTENS, json!(true), PATIENCE).await;
 
     // The reader has scrolled to a row, has its link in focus and something in the form.
     browser
@@ -119,7 +80,7 @@ async fn a_run_that_ends_changes_its_row_and_nothing_of_what_the_reader_is_at() 
     board.update(number, |probe| probe.in_progress = true);
     let next =
         "return document.activeElement.closest('tr').querySelector('[data-label=Next]').innerText";
-    let took = until(&browser, next, json!("running"), SOON).await;
+    let took = browser.until(next, json!("running"), SOON).await;
     println!("the row changed after {took:?}");
     board.update(number, |probe| {
         probe.did_not_run(None, "refused".to_owned(), now());
@@ -127,7 +88,7 @@ async fn a_run_that_ends_changes_its_row_and_nothing_of_what_the_reader_is_at() 
     });
     let last = "return document.activeElement.closest('tr')
         .querySelector('[data-label=\"Last run\"] time').textContent.length < 9";
-    until(&browser, last, json!(true), SOON).await;
+    browser.until(last, json!(true), SOON).await;
     assert_eq!(browser.run(name).await, focused);
     assert_eq!(browser.run(place).await, before);
     let typed = "return document.querySelector('[name=q]').value";
@@ -141,17 +102,17 @@ async fn a_run_that_ends_changes_its_row_and_nothing_of_what_the_reader_is_at() 
     browser.run(select).await;
     board.update(number, |probe| probe.in_progress = true);
     let held = "return document.querySelector('.asof').textContent.includes('held while text')";
-    until(&browser, held, json!(true), SOON).await;
+    browser.until(held, json!(true), SOON).await;
     assert_eq!(
         browser.run("return getSelection().toString()").await,
         focused
     );
     browser.run("getSelection().removeAllRanges()").await;
-    until(&browser, next, json!("running"), SOON).await;
+    browser.until(next, json!("running"), SOON).await;
 
     // A deployment that moves to the top of another order takes its focus with it.
     browser.open(&format!("{url}/?sort=next")).await;
-    until(&browser, LISTENS, json!(true), PATIENCE).await;
+    browser.until(LISTENS, json!(true), PATIENCE).await;
     browser
         .run("[...document.querySelectorAll('tbody .name')].at(-1).focus()")
         .await;
@@ -201,25 +162,25 @@ async fn a_page_without_its_daemon_says_so_and_comes_back_by_itself() {
     let browser = Browser::start().await;
     browser.shows("light", 1366, 768).await;
     browser.open(&format!("http://{address}/")).await;
-    until(&browser, LISTENS, json!(true), PATIENCE).await;
+    browser.until(LISTENS, json!(true), PATIENCE).await;
     let lost =
         "return document.querySelector('.lost').textContent.startsWith('Disconnected since ')";
     assert_eq!(browser.run(lost).await, false);
 
     program.kill();
-    let took = until(&browser, lost, json!(true), PATIENCE).await;
+    let took = browser.until(lost, json!(true), PATIENCE).await;
     println!("it said that it was disconnected after {took:?}");
     let shown = "return document.querySelector('tbody .name').textContent";
     assert_eq!(browser.run(shown).await, "nobody-home");
-    assert_eq!(faults(&browser).await, json!([]));
+    assert_eq!(browser.faults().await, [""; 0]);
     for (theme, width, height) in [("light", 390, 844), ("dark", 1366, 768)] {
         browser.shows(theme, width, height).await;
-        assert_eq!(faults(&browser).await, json!([]), "{theme} {width}");
-        keep_picture(&browser, &format!("lost-{theme}-{width}")).await;
+        assert_eq!(browser.faults().await, [""; 0], "{theme} {width}");
+        browser.keep_picture(&format!("lost-{theme}-{width}")).await;
     }
 
     let program = start();
-    let took = until(&browser, lost, json!(false), PATIENCE).await;
+    let took = browser.until(lost, json!(false), PATIENCE).await;
     println!("it had recovered after {took:?}");
     let title = "return document.title.length > 0 && !('lost' in document.documentElement.dataset)";
     assert_eq!(browser.run(title).await, true);

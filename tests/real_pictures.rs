@@ -9,19 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use vllm_prober::board::Board;
-use vllm_prober::history::{Entry, Health, History};
-use vllm_prober::report::{RunJson, Source};
-use vllm_prober::server::{Served, serve};
+use vllm_prober::server::Served;
 
 #[path = "common/browser.rs"]
 mod browser;
 #[path = "common/fleet.rs"]
 mod fleet;
+#[path = "common/pages.rs"]
+mod pages;
 
 use browser::Browser;
 
@@ -34,45 +33,13 @@ fn now() -> Timestamp {
 
 /// Serves a fleet of which two deployments of one family have a stored run each, and says where.
 async fn serving(directory: &Path, stop: &CancellationToken) -> String {
-    let history = History::open(directory).await.unwrap();
-    let entries = [("qwen3-32b-fp8", 1), ("qwen3-32b-bf16", 2)].map(|(name, number)| {
-        let run = RunJson {
-            run_id: format!("019c1e5a-8f00-7a3e-b1d2-{number:012}"),
-            ..fleet::stored_run(name, now())
-        };
-        Entry::new(run, Source::Prober, now()).unwrap()
-    });
-    history.append(&entries).await.unwrap();
-    history.close().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let runs = [("qwen3-32b-fp8", 1), ("qwen3-32b-bf16", 2)]
+        .map(|(name, number)| fleet::numbered(fleet::stored_run(name, now()), number));
     let board = Arc::new(Board::new(fleet::fleet(now())));
     let served = Served::new(board, Arc::default(), String::new(), now());
-    served.show_history(directory.to_owned(), Arc::new(Health::default()));
-    tokio::spawn(serve(
-        vec![listener],
-        Arc::new(served),
-        Arc::default(),
-        stop.clone(),
-    ));
-    url
-}
+    pages::show_history(&served, directory, runs, now()).await;
 
-async fn keep_picture(browser: &Browser, name: &str) {
-    if let Ok(directory) = std::env::var("VLLM_PROBER_TEST_PICTURES") {
-        let path = Path::new(&directory).join(format!("{name}.base64"));
-        std::fs::write(path, browser.picture().await).unwrap();
-    }
-}
-
-/// What axe-core finds on the page that is open.
-async fn faults(browser: &Browser) -> Value {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/browser/node_modules/axe-core/axe.min.js");
-    browser.run(&std::fs::read_to_string(file).unwrap()).await;
-    let script = "const found = await axe.run(document, { resultTypes: ['violations'] });
-        return found.violations.map(rule => rule.id + rule.nodes.map(node => node.html));";
-    browser.run_to_the_end(script).await
+    pages::served_at(served, stop).await
 }
 
 /// The width and the height of a PNG.
@@ -95,8 +62,10 @@ async fn a_chart_is_saved_as_a_png_of_twice_its_size() {
     for (theme, width) in [("dark", 390), ("light", 390), ("light", 1366)] {
         browser.shows(theme, width, 900).await;
         browser.open(&page).await;
-        assert_eq!(faults(&browser).await, json!([]), "{theme} {width}");
-        keep_picture(&browser, &format!("precision-{theme}-{width}")).await;
+        assert_eq!(browser.faults().await, [""; 0], "{theme} {width}");
+        browser
+            .keep_picture(&format!("precision-{theme}-{width}"))
+            .await;
     }
     // On a phone no chart has to be scrolled.
     browser.shows("light", 390, 844).await;

@@ -11,19 +11,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use vllm_prober::board::{Board, DeploymentStatus};
-use vllm_prober::history::{Entry, Health, History};
-use vllm_prober::report::Source;
-use vllm_prober::server::{Served, serve};
+use vllm_prober::server::Served;
 
 #[path = "common/browser.rs"]
 mod browser;
 #[path = "common/fleet.rs"]
 mod fleet;
+#[path = "common/pages.rs"]
+mod pages;
 
 use browser::Browser;
 
@@ -41,39 +39,11 @@ fn now() -> Timestamp {
 async fn serving(directory: &Path, stop: &CancellationToken) -> (Arc<Board>, String, String) {
     let run = fleet::stored_run("qwen3-32b-fp8", now());
     let id = run.run_id.clone();
-    let history = History::open(directory).await.unwrap();
-    let entry = Entry::new(run, Source::Prober, now()).unwrap();
-    history.append(&[entry]).await.unwrap();
-    history.close().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
     let board = Arc::new(Board::new(fleet::fleet(now())));
     let served = Served::new(Arc::clone(&board), Arc::default(), String::new(), now());
-    served.show_history(directory.to_owned(), Arc::new(Health::default()));
-    tokio::spawn(serve(
-        vec![listener],
-        Arc::new(served),
-        Arc::default(),
-        stop.clone(),
-    ));
+    pages::show_history(&served, directory, [run], now()).await;
+    let url = pages::served_at(served, stop).await;
     (board, url, id)
-}
-
-async fn keep_picture(browser: &Browser, name: &str) {
-    if let Ok(directory) = std::env::var("VLLM_PROBER_TEST_PICTURES") {
-        let path = Path::new(&directory).join(format!("{name}.base64"));
-        std::fs::write(path, browser.picture().await).unwrap();
-    }
-}
-
-/// What axe-core finds on the page that is open.
-async fn faults(browser: &Browser) -> Value {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/browser/node_modules/axe-core/axe.min.js");
-    browser.run(&std::fs::read_to_string(file).unwrap()).await;
-    let script = "const found = await axe.run(document, { resultTypes: ['violations'] });
-        return found.violations.map(rule => rule.id + rule.nodes.map(node => node.html));";
-    browser.run_to_the_end(script).await
 }
 
 /// The instants on the page that is open: each as it is told, for programs, and on hover; and as of when the page is.
@@ -112,18 +82,6 @@ async fn all_in(browser: &Browser, zone: &TimeZone) -> usize {
 
 const ALL_TEXT: &str = "return document.body.innerText + ' ' +
     [...document.querySelectorAll('svg text')].map(text => text.textContent).join(' ')";
-
-async fn until(browser: &Browser, script: &str, wanted: Value) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let found = browser.run(script).await;
-        if found == wanted {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{script}: {found}");
-        sleep(Duration::from_millis(30)).await;
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Chromium"]
@@ -170,7 +128,7 @@ async fn every_page_tells_instants_in_the_zone_of_its_reader() {
     for axis in axes {
         assert!(axis[0].as_u64().unwrap() > 1 && axis[1] == true, "{axes:?}");
     }
-    keep_picture(&browser, "times-deployment").await;
+    browser.keep_picture("times-deployment").await;
 
     // What a script adds is told alike.
     browser
@@ -186,8 +144,8 @@ async fn every_page_tells_instants_in_the_zone_of_its_reader() {
     browser
         .run("document.querySelector('.curves').scrollIntoView()")
         .await;
-    keep_picture(&browser, "times-charts").await;
-    assert_eq!(faults(&browser).await, json!([]));
+    browser.keep_picture("times-charts").await;
+    assert_eq!(browser.faults().await, [""; 0]);
 
     // A copy of the page that comes later changes what it has to, and no instant goes back to UTC.
     browser
@@ -201,7 +159,7 @@ async fn every_page_tells_instants_in_the_zone_of_its_reader() {
     board.update_deployment(&name, DeploymentStatus::unknown(now()));
     let evidence =
         "return document.querySelector('main').innerText.includes('nothing is known yet, seen')";
-    until(&browser, evidence, json!(true)).await;
+    browser.until(evidence, json!(true), PATIENCE).await;
     assert!(all_in(&browser, &zone).await >= 50);
     let utc = "return window.changes.filter(text => text.includes('UTC'))";
     assert_eq!(browser.run(utc).await, json!([]));

@@ -161,6 +161,22 @@ impl Browser {
             .await
     }
 
+    /// Waits until `script` returns `wanted`, and says how long that took.
+    pub(crate) async fn until(&self, script: &str, wanted: Value, patience: Duration) -> Duration {
+        let began = Instant::now();
+        loop {
+            let found = self.run(script).await;
+            if found == wanted {
+                return began.elapsed();
+            }
+            assert!(
+                began.elapsed() < patience,
+                "{script}: {found}, not {wanted}"
+            );
+            sleep(Duration::from_millis(30)).await;
+        }
+    }
+
     /// What the promise that `script` returns comes to.
     pub(crate) async fn run_to_the_end(&self, script: &str) -> Value {
         let script = format!(

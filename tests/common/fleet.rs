@@ -329,6 +329,14 @@ pub(crate) fn hostile_by(text: &str, now: Timestamp) -> Snapshot {
     snapshot
 }
 
+/// `run` under an id of its own.
+pub(crate) fn numbered(run: RunJson, number: u32) -> RunJson {
+    RunJson {
+        run_id: format!("019c1e5a-8f00-7a3e-b1d2-{number:012}"),
+        ..run
+    }
+}
+
 /// As many deployments as that, like those of [`fleet`].
 pub(crate) fn large(deployments: usize, now: Timestamp) -> Snapshot {
     let few = fleet(now);
