@@ -41,8 +41,20 @@ pub enum Unit {
     Seconds,
 }
 
-/// How a figure is told.
-pub type Told = fn(f64, Unit) -> String;
+/// How figures are told.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// One of them.
+    pub figure: fn(f64, Unit) -> String,
+    /// What stands behind the name of a column of times: their unit, unless it stands with each of them.
+    pub times: &'static str,
+}
+
+/// As the reference benchmark tells them.
+const AS_REFERENCE: Told = Told {
+    figure: |figure, _| format!("{figure:.4}"),
+    times: " (s)",
+};
 
 /// A column for people.
 struct Column {
@@ -59,9 +71,14 @@ fn columns(table: &SideBySide, told: Told) -> Vec<Column> {
         cell: Box::new(cell),
     };
     let figure = |name: &str, unit: Unit, of: fn(&Row) -> Option<Spread>| Column {
-        name: name.to_owned(),
+        name: match unit {
+            Unit::PerSecond => name.to_owned(),
+            Unit::Seconds => format!("{name}{}", told.times),
+        },
         is_number: true,
-        cell: Box::new(move |row| of(row).map_or_else(dash, |spread| told(spread.median, unit))),
+        cell: Box::new(move |row| {
+            of(row).map_or_else(dash, |spread| (told.figure)(spread.median, unit))
+        }),
     };
     let reference = table.rows.get(table.reference).map(|row| row.label.clone());
     let all = vec![
@@ -83,9 +100,9 @@ fn columns(table: &SideBySide, told: Told) -> Vec<Column> {
         figure("QPS", Unit::PerSecond, |row| row.qps),
         figure("prompt_tps", Unit::PerSecond, |row| row.prompt_tps),
         figure("decode_tps", Unit::PerSecond, |row| row.decode_tps),
-        figure("p50 (s)", Unit::Seconds, |row| row.p50),
-        figure("p95 (s)", Unit::Seconds, |row| row.p95),
-        figure("TTFT p50 (s)", Unit::Seconds, |row| row.ttft_p50),
+        figure("p50", Unit::Seconds, |row| row.p50),
+        figure("p95", Unit::Seconds, |row| row.p95),
+        figure("TTFT p50", Unit::Seconds, |row| row.ttft_p50),
         Column {
             name: format!("speed-up over {}", reference.unwrap_or_default()),
             // Alone it is compared with nothing.
@@ -105,7 +122,7 @@ fn columns(table: &SideBySide, told: Told) -> Vec<Column> {
 
 /// The table's head and rows for people, and which columns are numbers; figures as the reference has them.
 pub fn cells(table: &SideBySide) -> (Vec<(String, bool)>, Vec<Vec<String>>) {
-    cells_told(table, |figure, _| format!("{figure:.4}"))
+    cells_told(table, AS_REFERENCE)
 }
 
 /// The same with figures that are told in another way.

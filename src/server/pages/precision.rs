@@ -18,7 +18,7 @@ use super::quantity::{number, seconds};
 use crate::board::Snapshot;
 use crate::comparison::SideBySide;
 use crate::report::charts::{Chart, Undrawn};
-use crate::report::comparison::{Unit, cells_told, csv, pairs};
+use crate::report::comparison::{Told, Unit, cells_told, csv, pairs};
 use crate::report::document::by_precision;
 
 /// The families that have a probe which is judged, in order.
@@ -131,10 +131,14 @@ fn form(snapshot: &Snapshot, wanted: Option<&Wanted>) -> Markup {
 
 fn found(wanted: &Wanted, compared: &Compared) -> Markup {
     let table = &compared.table;
-    let (heads, rows) = cells_told(table, |figure, unit| match unit {
-        Unit::PerSecond => number(figure),
-        Unit::Seconds => seconds(figure),
-    });
+    let told = Told {
+        figure: |figure, unit| match unit {
+            Unit::PerSecond => number(figure),
+            Unit::Seconds => seconds(figure),
+        },
+        times: "",
+    };
+    let (heads, rows) = cells_told(table, told);
     let pairs = pairs(table);
     let charts = match by_precision(table) {
         Ok(charts) => charts,
@@ -165,8 +169,7 @@ fn found(wanted: &Wanted, compared: &Compared) -> Markup {
         div.wide tabindex="0" role="region" aria-label="Figures by precision" {
             table.facts {
                 caption { "The same as a table: medians over the clean runs of the present level" }
-                // A time has its unit with it.
-                thead { tr { @for (name, _) in &heads { th scope="col" { (name.trim_end_matches(" (s)")) } } } }
+                thead { tr { @for (name, _) in &heads { th scope="col" { (name) } } } }
                 tbody {
                     @for row in &rows {
                         tr { @for (cell, (_, is_number)) in row.iter().zip(&heads) { td.figure[*is_number] { (cell) } } }
