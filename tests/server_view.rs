@@ -93,17 +93,22 @@ async fn the_share_of_others_is_the_true_one() {
             },
         );
         sleep(Duration::from_millis(300)).await;
+        let begin = Instant::now();
         let before = foreign_tokens(&simulator).await;
         let (_, summary) = run(deployment(&simulator, Guards::off()), &burst(20, 160))
             .await
             .unwrap();
         let truth = foreign_tokens(&simulator).await - before;
         let found = summary.server.foreign.unwrap();
-        // Our two looks enclose the run's own, so the truth is a step or two more.
+        // Our two looks enclose the run's own, so the truth is a step or two more, and what others got meanwhile on
+        // a machine that has more to do.
+        let between = 1.0 - summary.wall.as_secs_f64() / begin.elapsed().as_secs_f64();
         let off = found.tokens / truth - 1.0;
-        println!("{foreign} foreign on {engines}: {truth} tokens, {off:+.4} found, {found:?}");
+        println!(
+            "{foreign} foreign on {engines}: {truth} tokens, {off:+.4} found, {between:.4} between, {found:?}"
+        );
         assert!(
-            off.abs() < 0.02,
+            (-0.02 - between..0.005).contains(&off),
             "{truth} tokens of others, found {found:?}"
         );
         assert_eq!(found.requests_peak, Some(f64::from(foreign)));
