@@ -11,7 +11,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use vllm_prober::deployment::{Deployment, Endpoint};
-use vllm_prober::history::{Entry, History, Order, Page, Reader, Series, SeriesPoint, judge_again};
+use vllm_prober::history::{
+    Entry, History, Kept, Order, Page, Reader, Series, SeriesPoint, judge_again,
+};
 use vllm_prober::judges::JudgedFigures;
 use vllm_prober::measure::{Measure, Tolerances};
 use vllm_prober::measurement::{
@@ -157,13 +159,15 @@ async fn writing(history: &History) {
     say("append one run, median of 50", times[25], "");
     say("append one run, the slowest of 50", times[49], "");
     let before = began() + SignedDuration::from_hours(48);
+    let kept = Kept {
+        runs: before,
+        light_runs: before,
+        requests: before,
+    };
     let mut times = Vec::new();
     for _ in 0..20 {
         let start = Instant::now();
-        history
-            .prune(before, before, 200)
-            .await
-            .expect("it is pruned");
+        history.prune(kept, 200).await.expect("it is pruned");
         times.push(start.elapsed());
     }
     times.sort_unstable();

@@ -62,15 +62,41 @@ pub struct History {
     writer: Mutex<Option<Writer>>,
 }
 
+/// What is kept, by when it ended: what ended before is taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Runs.
+    pub runs: Timestamp,
+    /// Runs that are mere signs of life; those before `runs` go anyway.
+    pub light_runs: Timestamp,
+    /// The single requests of a run; those of runs that go anyway.
+    pub requests: Timestamp,
+}
+
 /// How much one batch of pruning took away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// Runs, with all that belongs to them.
     pub runs: u64,
+    /// Light runs, likewise, which were not as old as that.
+    pub light_runs: u64,
     /// Runs whose requests were taken away.
     pub requests: u64,
     /// What is judged of runs, of series that go on no more.
     pub points: u64,
+}
+
+impl Pruned {
+    /// Of the kind of which most was taken away.
+    pub fn most(self) -> u64 {
+        let Self {
+            runs,
+            light_runs,
+            requests,
+            points,
+        } = self;
+        runs.max(light_runs).max(requests).max(points)
+    }
 }
 
 impl History {
@@ -128,21 +154,17 @@ impl History {
         Ok(())
     }
 
-    /// Takes away up to `batch` runs that ended before `runs`, and the requests of up to `batch` that ended before
-    /// `requests`. There is more to take away if as many as `batch` were. What is judged of a run stays for as long
-    /// as there are runs of its series: verdicts are made from it, and a baseline may be old.
+    /// Takes away up to `batch` runs of each kind that ended before what is kept `since`, and the requests of up to
+    /// `batch` of them. There is more to take away if as many as `batch` were. What is judged of a run stays for as
+    /// long as there are runs of its series: verdicts are made from it, and a baseline may be old. Light runs are not
+    /// judged, so nothing stays of them.
     ///
     /// # Errors
     /// When that could not be done; it may be tried again.
-    pub async fn prune(
-        &self,
-        runs: Timestamp,
-        requests: Timestamp,
-        batch: u32,
-    ) -> Result<Pruned, HistoryError> {
+    pub async fn prune(&self, since: Kept, batch: u32) -> Result<Pruned, HistoryError> {
         let mut slot = self.writer.lock().await;
         let mut writer = self.writer(&mut slot).await?;
-        let pruned = writer.prune(runs, requests, batch).await?;
+        let pruned = writer.prune(since, batch).await?;
         *slot = Some(writer);
         Ok(pruned)
     }

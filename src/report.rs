@@ -66,6 +66,9 @@ pub struct RunJson {
     pub temperature: Option<f64>,
     /// How the run met the server's prefix cache; absent when that is not known.
     pub prefix_cache: Option<String>,
+    /// Whether it is a mere sign of life: one request in flight and few tokens. No verdict is made of it.
+    #[serde(default)]
+    pub light: bool,
     pub completed: u32,
     pub failed: u32,
     /// Only the reasons that were seen.
@@ -259,6 +262,7 @@ impl RunJson {
             max_tokens: Some(workload.max_tokens),
             temperature: Some(workload.temperature),
             prefix_cache: Some(workload.prefix_cache.label().to_owned()),
+            light: workload.is_light(),
             completed: summary.completed,
             failed: summary.failed,
             failures: summary

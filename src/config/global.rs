@@ -33,7 +33,7 @@ pub(super) const FIELDS: &[&str] = &[
     "request_histograms",
     "buckets",
 ];
-pub(super) const RETENTION_FIELDS: &[&str] = &["runs", "requests"];
+pub(super) const RETENTION_FIELDS: &[&str] = &["runs", "light_runs", "requests"];
 pub(super) const BUCKET_FIELDS: &[&str] = &["e2e", "ttft", "tpot"];
 
 /// Bounds of one histogram: each is a series for every deployment and workload.
@@ -209,6 +209,7 @@ fn read_retention(field: &Field<'_>) -> Retention {
     let defaults = Retention::default();
     Retention {
         runs: read("runs").unwrap_or(defaults.runs),
+        light_runs: read("light_runs").unwrap_or(defaults.light_runs),
         requests: read("requests").unwrap_or(defaults.requests),
     }
 }

@@ -16,6 +16,8 @@ pub struct Entry {
     pub series: Series,
     /// Who measured it.
     pub source: Source,
+    /// Whether it is a mere sign of life, which is kept for a shorter time.
+    pub light: bool,
     /// Its first dispatch.
     pub started_at: Timestamp,
     /// When it had ended.
@@ -126,6 +128,7 @@ impl Entry {
                 workload_id: run.workload_id.clone(),
             },
             source,
+            light: run.light,
             started_at: run.started_at,
             ended_at,
             point: Point::of(&run),

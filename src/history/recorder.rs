@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Entry, Event, Health, History, HistoryError, Operation};
+use super::{Entry, Event, Health, History, HistoryError, Kept, Operation};
 use crate::panic::said;
 use crate::report::{RunJson, Source};
 
@@ -43,16 +43,19 @@ const PRUNE_PAUSE: Duration = Duration::from_millis(50);
 pub struct Retention {
     /// Runs.
     pub runs: Duration,
+    /// Runs that are mere signs of life.
+    pub light_runs: Duration,
     /// The single requests of a run.
     pub requests: Duration,
 }
 
 impl Default for Retention {
-    /// More than a year of runs, and two weeks of their requests.
+    /// More than a year of runs, a month of those that are mere signs of life, and two weeks of their requests.
     fn default() -> Self {
         let day = Duration::from_secs(24 * 60 * 60);
         Self {
             runs: 400 * day,
+            light_runs: 30 * day,
             requests: 14 * day,
         }
     }
@@ -395,16 +398,16 @@ impl Worker {
         )]
         let now = Timestamp::now();
         let before = |age: Duration| now.checked_sub(age).unwrap_or(Timestamp::MIN);
-        let Retention { runs, requests } = *self.shared.retention();
-        match self
-            .history
-            .prune(before(runs), before(requests), PRUNE_BATCH)
-            .await
-        {
+        let retention = *self.shared.retention();
+        let since = Kept {
+            runs: before(retention.runs),
+            light_runs: before(retention.light_runs),
+            requests: before(retention.requests),
+        };
+        match self.history.prune(since, PRUNE_BATCH).await {
             Ok(pruned) => {
                 *worked = true;
-                let most = pruned.runs.max(pruned.requests).max(pruned.points);
-                if most >= u64::from(PRUNE_BATCH) {
+                if pruned.most() >= u64::from(PRUNE_BATCH) {
                     return PRUNE_PAUSE;
                 }
                 self.measure().await;

@@ -11,6 +11,7 @@ use super::error::HistoryError;
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_runs.sql"),
     include_str!("migrations/0002_events.sql"),
+    include_str!("migrations/0003_light_runs.sql"),
 ];
 
 /// The version from which on there are events.

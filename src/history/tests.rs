@@ -1,10 +1,6 @@
 //! The store as it is used: what is put in comes out, in the right order, and is taken away when it is old.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
-
 use jiff::{SignedDuration, ToSpan};
-use sqlx::Connection;
 
 use super::*;
 use crate::deployment::{Deployment, Endpoint};
@@ -16,6 +12,8 @@ use crate::report::{FieldChangeJson, RunJson, Source};
 use crate::statistics::summarize;
 use crate::verdict::Settlement;
 use crate::workload::WorkloadName;
+
+mod files;
 
 pub(super) fn at(minutes: i64) -> Timestamp {
     "2025-03-01T12:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_mins(minutes)
@@ -49,6 +47,14 @@ pub(super) fn run_json(deployment: &str, workload_name: &str, n: u32, minutes: i
 fn entry(deployment: &str, workload: &str, n: u32, minutes: i64) -> Entry {
     let run = run_json(deployment, workload, n, minutes);
     Entry::new(run, Source::Prober, at(minutes)).unwrap()
+}
+
+fn kept(runs: i64, light_runs: i64, requests: i64) -> Kept {
+    Kept {
+        runs: at(runs),
+        light_runs: at(light_runs),
+        requests: at(requests),
+    }
 }
 
 async fn opened() -> (tempfile::TempDir, History) {
@@ -214,7 +220,7 @@ async fn what_is_old_goes_in_batches_and_requests_go_first() {
     // Runs before minute 4 go, requests before minute 7.
     let mut taken = Vec::new();
     loop {
-        let pruned = history.prune(at(4), at(7), 3).await.unwrap();
+        let pruned = history.prune(kept(4, 4, 7), 3).await.unwrap();
         taken.push((pruned.runs, pruned.requests));
         if pruned == Pruned::default() {
             break;
@@ -242,6 +248,44 @@ async fn what_is_old_goes_in_batches_and_requests_go_first() {
 }
 
 #[tokio::test]
+async fn light_runs_go_earlier_and_leave_nothing() {
+    let (_directory, history) = opened().await;
+    let light = |n: u32| Entry {
+        light: true,
+        ..entry("a", "canary", n, i64::from(n))
+    };
+    let all: Vec<Entry> = (0..8)
+        .map(light)
+        .chain((20..28).map(|n| entry("a", "w", n, i64::from(n) - 20)))
+        .collect();
+    history.append(&all).await.unwrap();
+    // Runs before minute 2 go, light ones before minute 6, and requests before minute 4.
+    let mut taken = Vec::new();
+    loop {
+        let pruned = history.prune(kept(2, 6, 4), 4).await.unwrap();
+        taken.push((pruned.runs, pruned.light_runs, pruned.requests));
+        if pruned == Pruned::default() {
+            break;
+        }
+        assert_eq!(pruned.most() == 4, taken.len() == 1, "{pruned:?}");
+    }
+    assert_eq!(taken, [(2, 4, 2), (0, 2, 0), (0, 0, 0)]);
+    let mut reader = history.reader().await.unwrap();
+    let left = reader.page(&page(100)).await.unwrap();
+    let expected = [7, 15, 6, 14, 13, 12, 11, 10].map(|n: usize| all[n].id.0.clone());
+    let mut expected = expected.to_vec();
+    let mut left = ids(&left);
+    expected.sort();
+    left.sort();
+    assert_eq!(left, expected);
+    let mut points = async |entry: &Entry| {
+        let points = reader.series(&entry.series, Timestamp::MIN).await;
+        points.unwrap().len()
+    };
+    assert_eq!((points(&all[0]).await, points(&all[8]).await), (2, 8));
+}
+
+#[tokio::test]
 async fn the_points_of_a_series_go_when_it_has_ended() {
     let (_directory, history) = opened().await;
     let ended: Vec<Entry> = (0..5).map(|n| entry("a", "w", n, i64::from(n))).collect();
@@ -250,7 +294,7 @@ async fn the_points_of_a_series_go_when_it_has_ended() {
     history.append(&goes_on).await.unwrap();
     let mut taken = Vec::new();
     loop {
-        let pruned = history.prune(at(30), at(30), 3).await.unwrap();
+        let pruned = history.prune(kept(30, 30, 30), 3).await.unwrap();
         if pruned == Pruned::default() {
             break;
         }
@@ -315,134 +359,4 @@ async fn events_come_back_as_they_were() {
     assert_eq!(reader.environment_changes(Some("b")).await.unwrap(), []);
     let other = entry("b", "w", 2, 2);
     assert_eq!(reader.interventions(Some(&other.series)).await.unwrap(), []);
-}
-
-#[tokio::test]
-async fn a_foreign_a_newer_and_a_broken_file_are_left_alone_with_a_mend() {
-    let create = async |sql: &str| {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join(FILE);
-        let mut connection = writing(&file).connect().await.unwrap();
-        sqlx::Executor::execute(&mut connection, sql).await.unwrap();
-        connection.close().await.unwrap();
-        directory
-    };
-    let told = async |directory: &PathBuf| {
-        let writing = History::open(directory).await.unwrap_err().to_string();
-        let reading = Reader::open(directory).await.unwrap_err().to_string();
-        assert!(
-            writing.starts_with(directory.join(FILE).to_str().unwrap()),
-            "{writing}"
-        );
-        (writing, reading)
-    };
-    let newer = create(&format!(
-        "CREATE TABLE t (x); PRAGMA user_version = 99; PRAGMA application_id = {};",
-        0x766c_6c70
-    ))
-    .await;
-    let (writing, reading) = told(&newer.path().to_owned()).await;
-    for text in [writing, reading] {
-        assert!(
-            text.contains("version 99") && text.contains("newer vllm-prober"),
-            "{text}"
-        );
-    }
-    let foreign = create("CREATE TABLE t (x)").await;
-    let (writing, reading) = told(&foreign.path().to_owned()).await;
-    assert!(
-        writing.contains("another program's file") && reading == writing,
-        "{writing}"
-    );
-
-    let broken = tempfile::tempdir().unwrap();
-    std::fs::write(
-        broken.path().join(FILE),
-        "this is no database\n".repeat(100),
-    )
-    .unwrap();
-    let (writing, _) = told(&broken.path().to_owned()).await;
-    assert!(writing.contains("not a SQLite file"), "{writing}");
-
-    let directory = tempfile::tempdir().unwrap();
-    std::fs::create_dir(directory.path().join(FILE)).unwrap();
-    let (writing, _) = told(&directory.path().to_owned()).await;
-    assert!(writing.contains("cannot be opened"), "{writing}");
-
-    let nowhere = tempfile::tempdir().unwrap();
-    let error = Reader::open(nowhere.path()).await.unwrap_err().to_string();
-    assert!(error.contains("there is no history here"), "{error}");
-}
-
-#[tokio::test]
-async fn a_file_that_was_taken_away_is_begun_anew() {
-    let (directory, history) = opened().await;
-    history.append(&[entry("a", "w", 0, 0)]).await.unwrap();
-    std::fs::rename(history.file(), directory.path().join("saved.db")).unwrap();
-    history.append(&[entry("a", "w", 1, 1)]).await.unwrap();
-    let left = history
-        .reader()
-        .await
-        .unwrap()
-        .page(&page(9))
-        .await
-        .unwrap();
-    assert_eq!(left.len(), 1);
-    // What was moved away has all that it had, though it was not merged into the file before.
-    std::fs::create_dir(directory.path().join("saved")).unwrap();
-    let saved = directory.path().join("saved").join(FILE);
-    std::fs::rename(directory.path().join("saved.db"), saved).unwrap();
-    let mut reader = Reader::open(&directory.path().join("saved")).await.unwrap();
-    assert_eq!(reader.page(&page(9)).await.unwrap().len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_that_open_and_write_at_once_take_turns() {
-    let directory = tempfile::tempdir().unwrap();
-    let writer = |first: u32| {
-        let path = directory.path().to_owned();
-        tokio::spawn(async move {
-            let history = History::open(&path).await.unwrap();
-            for n in first..first + 20 {
-                history
-                    .append(&[entry("a", "w", n, i64::from(n))])
-                    .await
-                    .unwrap();
-                history.reader().await.unwrap().latest().await.unwrap();
-            }
-        })
-    };
-    let writers = [writer(0), writer(100), writer(200)];
-    for writer in writers {
-        writer.await.unwrap();
-    }
-    let mut reader = Reader::open(directory.path()).await.unwrap();
-    let found: BTreeSet<String> = ids(&reader.page(&page(1000)).await.unwrap())
-        .into_iter()
-        .collect();
-    assert_eq!(found.len(), 60);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_locked_at_the_start_is_waited_for() {
-    let directory = tempfile::tempdir().unwrap();
-    // Not in write-ahead mode yet: such a lock keeps readers out too.
-    let file = options(&directory.path().join(FILE)).create_if_missing(true);
-    let mut other = file.connect().await.unwrap();
-    sqlx::Executor::execute(&mut other, "BEGIN EXCLUSIVE")
-        .await
-        .unwrap();
-    let releasing = async {
-        sleep(Duration::from_millis(1500)).await;
-        other.close().await.unwrap();
-    };
-    let (history, ()) = tokio::join!(History::open(directory.path()), releasing);
-    assert_eq!(
-        history
-            .unwrap()
-            .append(&[entry("a", "w", 0, 0)])
-            .await
-            .unwrap(),
-        1
-    );
 }

@@ -3,12 +3,11 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection};
 
 use super::error::HistoryError;
 use super::event::{self, Event};
-use super::{Entry, Pruned, nanos, schema, writing};
+use super::{Entry, Kept, Pruned, nanos, schema, writing};
 
 /// An open connection, and which file it writes to.
 #[derive(Debug)]
@@ -26,6 +25,13 @@ const OLD_POINTS: &str = "DELETE FROM point WHERE (series, ended_at, id) IN
     (SELECT series, ended_at, id FROM point WHERE series IN
         (SELECT key FROM series WHERE (SELECT max(ended_at) FROM point WHERE series = key) < ?1)
      LIMIT ?2)";
+/// Of light runs, which none judges, nothing is kept.
+const OLD_LIGHT_POINTS: &str = "DELETE FROM point WHERE (series, ended_at, id) IN
+    (SELECT series, ended_at, id FROM run WHERE light AND ended_at < ?1 ORDER BY ended_at, id LIMIT ?2)";
+const REQUESTS_OF_OLD_LIGHT_RUNS: &str = "DELETE FROM requests WHERE id IN
+    (SELECT id FROM run WHERE light AND ended_at < ?1 ORDER BY ended_at, id LIMIT ?2)";
+const OLD_LIGHT_RUNS: &str = "DELETE FROM run WHERE id IN
+    (SELECT id FROM run WHERE light AND ended_at < ?1 ORDER BY ended_at, id LIMIT ?2)";
 const REQUESTS_OF_OLD_RUNS: &str = "DELETE FROM requests WHERE id IN
     (SELECT id FROM run WHERE ended_at < ?1 ORDER BY ended_at, id LIMIT ?2)";
 const OLD_RUNS: &str = "DELETE FROM run WHERE id IN
@@ -95,26 +101,24 @@ impl Writer {
         transaction.commit().await.map_err(failed)
     }
 
-    pub(super) async fn prune(
-        &mut self,
-        runs: Timestamp,
-        requests: Timestamp,
-        batch: u32,
-    ) -> Result<Pruned, HistoryError> {
+    pub(super) async fn prune(&mut self, since: Kept, batch: u32) -> Result<Pruned, HistoryError> {
         let failed = |error| HistoryError::of(&self.file, &error);
         let mut transaction = self
             .connection
             .begin_with("BEGIN IMMEDIATE")
             .await
             .map_err(failed)?;
-        let (runs_before, requests_before) = (nanos(runs), nanos(requests));
+        let (runs, light_runs) = (nanos(since.runs), nanos(since.light_runs));
         // The runs go after what is found by them.
-        let mut taken = [0; 4];
+        let mut taken = [0; 7];
         for ((sql, before), taken) in [
-            (OLD_POINTS, runs_before),
-            (REQUESTS_OF_OLD_RUNS, runs_before),
-            (OLD_RUNS, runs_before),
-            (OLD_REQUESTS, requests_before),
+            (OLD_POINTS, runs),
+            (OLD_LIGHT_POINTS, light_runs),
+            (REQUESTS_OF_OLD_LIGHT_RUNS, light_runs),
+            (OLD_LIGHT_RUNS, light_runs),
+            (REQUESTS_OF_OLD_RUNS, runs),
+            (OLD_RUNS, runs),
+            (OLD_REQUESTS, nanos(since.requests)),
         ]
         .into_iter()
         .zip(&mut taken)
@@ -126,10 +130,11 @@ impl Writer {
                 .await;
             *taken = done.map_err(failed)?.rows_affected();
         }
-        let [points, _, runs, requests] = taken;
+        let [points, _, _, light_runs, _, runs, requests] = taken;
         transaction.commit().await.map_err(failed)?;
         Ok(Pruned {
             runs,
+            light_runs,
             requests,
             points,
         })
@@ -160,12 +165,13 @@ async fn append(connection: &mut SqliteConnection, entry: &Entry) -> Result<bool
     let key = entry.series.key(connection).await?;
     let ended_at = nanos(entry.ended_at);
     let new = sqlx::query(
-        "INSERT INTO run (id, series, source, started_at, ended_at, environment, json)
-         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        "INSERT INTO run (id, series, source, light, started_at, ended_at, environment, json)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
     )
     .bind(&entry.id.0)
     .bind(key)
     .bind(entry.source.label())
+    .bind(entry.light)
     .bind(nanos(entry.started_at))
     .bind(ended_at)
     .bind(&entry.environment)

@@ -252,6 +252,7 @@ impl Foreign<'_> {
             max_tokens: None,
             temperature: None,
             prefix_cache: None,
+            light: false,
             completed: counts.completed,
             failed: counts.failed,
             failures: BTreeMap::new(),

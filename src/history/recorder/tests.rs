@@ -20,6 +20,7 @@ struct Recording {
 /// Keeps what the tests store, which is of 2025, for as long as they may be run.
 const FOREVER: Retention = Retention {
     runs: Duration::from_secs(1000 * 366 * 24 * 60 * 60),
+    light_runs: Duration::from_secs(1000 * 366 * 24 * 60 * 60),
     requests: Duration::from_secs(1000 * 366 * 24 * 60 * 60),
 };
 
