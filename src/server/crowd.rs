@@ -4,59 +4,136 @@
 //! connection goes that has waited longest without a request: a scrape needs some milliseconds to be heard.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// What a connection is doing.
-#[derive(Debug, Default)]
-pub(super) struct Activity {
-    answering: AtomicUsize,
-    heard: AtomicU64,
-    stalled: AtomicBool,
+#[derive(Debug)]
+pub(super) struct Activity(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    /// Requests that have been read so far.
+    heard: u64,
+    /// Those of them that are not answered to the end.
+    open: usize,
+    /// Those of the open ones in which the other side waits for us.
+    ours: usize,
+    stalled: bool,
+    /// Since when we have waited for the other side: for a request, for the rest of one, or until it takes an answer.
+    since: Instant,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self(Mutex::new(State {
+            heard: 0,
+            open: 0,
+            ours: 0,
+            stalled: false,
+            since: Instant::now(),
+        }))
+    }
 }
 
 impl Activity {
     /// A request has been read. It is being answered until what is returned is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Answering {
-        self.answering.fetch_add(1, Ordering::Relaxed);
-        self.heard.fetch_add(1, Ordering::Relaxed);
-        Answering(Arc::clone(self))
+        let mut state = self.state();
+        state.heard += 1;
+        state.open += 1;
+        state.ours += 1;
+        drop(state);
+        Answering {
+            activity: Arc::clone(self),
+            theirs: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn is_answering(&self) -> bool {
-        self.answering.load(Ordering::Relaxed) > 0
+        self.state().open > 0
+    }
+
+    /// Since when all that is being answered has waited for the other side; `None` if nothing is, or some waits for us.
+    pub(super) fn kept_waiting_since(&self) -> Option<Instant> {
+        let state = self.state();
+        (state.open > 0 && state.ours == 0).then_some(state.since)
+    }
+
+    /// When the last answer had gone; `None` while there is one, and before the first.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let state = self.state();
+        (state.open == 0 && state.heard > 0).then_some(state.since)
     }
 
     /// How many requests have been read so far.
     pub(super) fn heard(&self) -> u64 {
-        self.heard.load(Ordering::Relaxed)
+        self.state().heard
     }
 
     /// Whether the other side does not take what it is sent.
     pub(super) fn set_stalled(&self, stalled: bool) {
-        self.stalled.store(stalled, Ordering::Relaxed);
+        let mut state = self.state();
+        if stalled && !state.stalled {
+            state.since = Instant::now();
+        }
+        state.stalled = stalled;
     }
 
-    /// How little is lost by closing it: the least first; `None` if it is at work.
-    fn dispensability(&self) -> Option<u8> {
-        match (self.is_answering(), self.heard()) {
-            (false, 0) => Some(0),
-            (false, _) => Some(1),
-            (true, _) if self.stalled.load(Ordering::Relaxed) => Some(2),
-            (true, _) => None,
+    /// How little is lost by closing it, and since when it has waited: the least first; `None` if it is at work.
+    fn dispensability(&self) -> Option<(u8, Instant)> {
+        let state = self.state();
+        let how = match (state.open, state.heard) {
+            (0, 0) => 0,
+            (0, _) => 1,
+            // It withholds the body of its request, or does not take its answer.
+            _ if state.ours == 0 || state.stalled => 2,
+            _ => return None,
+        };
+        Some((how, state.since))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that is being answered. It is our turn at first.
+#[derive(Debug)]
+pub(super) struct Answering {
+    activity: Arc<Activity>,
+    theirs: AtomicBool,
+}
+
+impl Answering {
+    /// Nothing goes on before the other side has sent or taken something.
+    pub(super) fn wait_for_them(&self) {
+        if !self.theirs.swap(true, Ordering::Relaxed) {
+            let mut state = self.activity.state();
+            state.ours -= 1;
+            state.since = Instant::now();
+        }
+    }
+
+    /// The other side waits for us.
+    pub(super) fn take_turn(&self) {
+        if self.theirs.swap(false, Ordering::Relaxed) {
+            self.activity.state().ours += 1;
         }
     }
 }
 
-/// A request that is being answered.
-#[derive(Debug)]
-pub(super) struct Answering(Arc<Activity>);
-
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.answering.fetch_sub(1, Ordering::Relaxed);
+        let mut state = self.activity.state();
+        if !*self.theirs.get_mut() {
+            state.ours -= 1;
+        }
+        state.open -= 1;
+        state.since = Instant::now();
     }
 }
 
@@ -113,10 +190,10 @@ impl Crowd {
 
 fn dismiss(present: &mut BTreeMap<u64, Present>) -> bool {
     let dispensable = |(id, present): (&u64, &Present)| {
-        let how = present.activity.dispensability()?;
-        Some((how, *id))
+        let (how, since) = present.activity.dispensability()?;
+        Some((how, since, *id))
     };
-    let Some((_, id)) = present.iter().filter_map(dispensable).min() else {
+    let Some((.., id)) = present.iter().filter_map(dispensable).min() else {
         return false;
     };
     if let Some(gone) = present.remove(&id) {
@@ -176,6 +253,45 @@ mod tests {
         assert!(crowd.enter().is_some(), "one is not read from");
         assert!(places[0].leave.is_cancelled());
         drop(at_work);
+    }
+
+    #[test]
+    fn whoever_keeps_us_waiting_is_not_at_work_and_the_longest_wait_ends_first() {
+        let crowd = Crowd::new(3);
+        let places: Vec<Place> = (0..3).map(|_| crowd.enter().unwrap().0).collect();
+        let requests: Vec<Answering> = places.iter().map(|place| place.activity.begin()).collect();
+        assert!(crowd.enter().is_none(), "all are at work");
+        // The second withholds its body, later the first does; the third sends its own.
+        for at in [1, 0, 2] {
+            requests[at].wait_for_them();
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        requests[2].take_turn();
+        for leaving in [1, 0] {
+            let (newcomer, _) = crowd.enter().unwrap();
+            std::mem::forget(newcomer.activity.begin());
+            std::mem::forget(newcomer);
+            assert!(places[leaving].leave.is_cancelled(), "{leaving}");
+        }
+        assert!(crowd.enter().is_none(), "the third is at work again");
+    }
+
+    #[test]
+    fn turns_are_counted_for_each_request() {
+        let activity = Arc::<Activity>::default();
+        assert_eq!(activity.idle_since(), None);
+        let (first, second) = (activity.begin(), activity.begin());
+        first.wait_for_them();
+        first.wait_for_them();
+        assert_eq!(activity.kept_waiting_since(), None, "the second is ours");
+        second.wait_for_them();
+        assert!(activity.kept_waiting_since().is_some());
+        drop(second);
+        assert!(activity.kept_waiting_since().is_some());
+        first.take_turn();
+        assert_eq!(activity.kept_waiting_since(), None);
+        drop(first);
+        assert!(!activity.is_answering() && activity.idle_since().is_some());
     }
 
     #[test]

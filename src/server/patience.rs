@@ -69,6 +69,9 @@ impl<S> Patient<S> {
 
     /// Whoever waits for an answer has nothing to say, so the deadline moves on until the answer is there.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if self.multiplexed {
+            return self.poll_multiplexed_silence(cx);
+        }
         let heard = self.activity.heard();
         if heard != self.heard || self.activity.is_answering() {
             self.heard = heard;
@@ -81,6 +84,32 @@ impl<S> Patient<S> {
             .as_mut()
             .poll(cx)
             .map(|()| io::ErrorKind::TimedOut.into())
+    }
+
+    /// In HTTP/2 the other side says itself how much of an answer it takes. If it takes nothing, nothing is written,
+    /// and so no writing stalls: here its silence is what takes too long.
+    fn poll_multiplexed_silence(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        loop {
+            let until = match (
+                self.activity.kept_waiting_since(),
+                self.activity.idle_since(),
+            ) {
+                (Some(since), _) => since + self.deadlines.stall,
+                (_, Some(since)) => since + self.deadlines.idle,
+                // The first request has not come.
+                _ if self.activity.heard() == 0 => self.reading.deadline(),
+                // Whether that is still so is looked at again.
+                _ => Instant::now() + self.deadlines.stall,
+            };
+            let is_news = until != self.reading.deadline();
+            if is_news {
+                self.reading.as_mut().reset(until);
+            }
+            ready!(self.reading.as_mut().poll(cx));
+            if !is_news {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+        }
     }
 
     fn heard_something(&mut self) {
@@ -248,6 +277,18 @@ mod tests {
         far.write_all(b"a ping").await.unwrap();
         assert!(read().await.is_ok());
         assert!(read().await.is_err(), "it only waits");
+    }
+
+    #[tokio::test]
+    async fn an_answer_over_http2_that_nobody_takes_ends_it_and_one_that_is_worked_on_does_not() {
+        let (_far, mut near, activity) = pair(SHORT, LONG, SHORT);
+        near.multiplex();
+        let answering = activity.begin();
+        let nothing = timeout(3 * SHORT, near.read(&mut [0; 64])).await;
+        assert!(nothing.is_err(), "{nothing:?}");
+        answering.wait_for_them();
+        assert_eq!(failure(&mut near).await, io::ErrorKind::TimedOut);
+        drop(answering);
     }
 
     #[tokio::test]
