@@ -204,6 +204,11 @@ impl Proxy {
     pub fn resolves_names(&self) -> bool {
         self.url.scheme() != "socks5"
     }
+
+    /// Whether the connection to the proxy itself is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.url.scheme() == "https"
+    }
 }
 
 /// Which of a name's addresses are used.

@@ -18,7 +18,7 @@ use super::credentials::Credentials;
 use super::error::ClientError;
 use super::resolver::Resolver;
 use super::tls;
-use crate::endpoint::{Endpoint, Route};
+use crate::endpoint::{Endpoint, Proxy, Route};
 use crate::reach::Reach;
 
 /// The server that a client is for.
@@ -55,8 +55,10 @@ pub(super) fn http(
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         alias = Some((name.clone(), bare.to_owned()));
     }
+    // The proxy's certificate is looked at by the same authorities as the server's.
+    let by_tls_to_proxy = route.proxy.as_ref().is_some_and(Proxy::is_encrypted);
     let encrypted = match target {
-        Target::Server(url) => url.scheme() == "https",
+        Target::Server(url) => by_tls_to_proxy || url.scheme() == "https",
         Target::Anyone => true,
     };
     let mut builder = reqwest::Client::builder()

@@ -38,16 +38,17 @@ pub(super) fn read_route(
         .as_ref()
         .map(|field| read_tls(field, directory))
         .unwrap_or_default();
+    let proxy = read_proxy(section, directory);
     if let Some((place, url)) = to
         && written.is_some()
         && url.scheme() != "https"
+        && !proxy.as_ref().is_some_and(Proxy::is_encrypted)
     {
         place.warning(
             "`tls_config` has no effect: this URL is not encrypted",
             "use `https://`, or delete `tls_config`",
         );
     }
-    let proxy = read_proxy(section, directory);
     if let (Some(field), Some(proxy)) = (&written, &proxy)
         && tls.server_name.is_some()
         && proxy.resolves_names()

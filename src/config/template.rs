@@ -19,7 +19,7 @@ use super::values;
 use super::workloads::read_timeouts;
 use crate::budget::Budget;
 use crate::deployment::{Deployment, Endpoint, EnvironmentSources, Lane, MetricsSource};
-use crate::endpoint::{Auth, Route};
+use crate::endpoint::{Auth, Proxy, Route};
 use crate::guard::Guards;
 use crate::measure::Tolerances;
 
@@ -179,7 +179,10 @@ fn read_own_route(
 ) -> Route {
     let mut route = read_route(section, to, definitions.directory);
     if let Some(ca_file) = section.get("ca_file") {
-        if let Some((place, url)) = to {
+        let by_tls_to_proxy = route.proxy.as_ref().is_some_and(Proxy::is_encrypted);
+        if let Some((place, url)) = to
+            && !by_tls_to_proxy
+        {
             warn_if_not_encrypted(place, url);
         }
         if route.tls.ca_file.is_some() {

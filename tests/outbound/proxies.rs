@@ -1,14 +1,19 @@
 //! The way to a server: proxies, and which of its addresses.
 
 use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
 
 use vllm_prober::endpoint::{IpFamily, IpPreference, Login, Proxy};
 use vllm_prober::measurement::FailureReason;
 
+use crate::program::{self, Program};
 use crate::replay::endpoint;
 use crate::socks::Socks;
 use crate::tls::Authority;
 use crate::{assert_let_in, encrypted, failures, healthy, run, secret};
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn proxy(scheme: &str, address: SocketAddr) -> Proxy {
     Proxy {
@@ -105,6 +110,50 @@ fn an_http_proxy_gets_its_password() {
             asked.head.contains(" http://vllm.invalid:8000/"),
             "{}",
             asked.head
+        );
+    }
+}
+
+#[test]
+fn a_proxy_behind_tls_is_checked_by_the_systems_authorities_whatever_the_server_speaks() {
+    let authority = Authority::new();
+    let (settings, _) = authority.server("127.0.0.1", false);
+    let proxied = encrypted(settings);
+    let trusted = authority.ca_file();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("prober.yaml");
+    let configuration = format!(
+        "workloads: {{ burst: {{ prompt: a, requests: 1, concurrency: 1, max_tokens: 4 }} }}\ndeployments:\n  - name: d\n    \
+         base_url: http://vllm.invalid:8000\n    model: m\n    proxy_url: https://{}\n    probes: [{{ workload: burst, every: \
+         10s }}]\n",
+        proxied.address
+    );
+    std::fs::write(&path, &configuration).unwrap();
+    let mut command = Command::new("env");
+    command.env("SSL_CERT_FILE", trusted.path());
+    let (mut program, _) = Program::serve_by(&mut command, &path, &[]);
+    program.line("workload=burst", PATIENCE);
+    let asked = proxied.asked();
+    let answered = asked.iter().any(|asked| {
+        asked
+            .head
+            .starts_with("POST http://vllm.invalid:8000/v1/chat/")
+    });
+    assert!(answered, "{} requests came through", asked.len());
+    assert!(program.terminate(PATIENCE).0.success());
+
+    // So the settings of TLS have an effect.
+    let ca_file = format!("    ca_file: {}\n", trusted.path().display());
+    let tls_config = format!(
+        "    tls_config: {{ ca_file: {} }}\n",
+        trusted.path().display()
+    );
+    for settings in [ca_file, tls_config] {
+        std::fs::write(&path, configuration.clone() + &settings).unwrap();
+        let (status, out, told) = program::run(&["check", "--config.file", path.to_str().unwrap()]);
+        assert!(
+            status == 0 && !(out + &told).contains("no effect"),
+            "{settings}"
         );
     }
 }
