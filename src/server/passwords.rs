@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -78,6 +79,8 @@ pub(super) struct Passwords {
     seats: Semaphore,
     hashing: Arc<Semaphore>,
     guesses: Mutex<HashMap<IpAddr, TokenBucket>>,
+    /// Deals the hashes to names that are unknown, in a way that nobody can foresee.
+    strangers: RandomState,
 }
 
 impl Default for Passwords {
@@ -87,6 +90,7 @@ impl Default for Passwords {
             seats: Semaphore::new(SEATS),
             hashing: Arc::new(Semaphore::new(1)),
             guesses: Mutex::default(),
+            strangers: RandomState::new(),
         }
     }
 }
@@ -110,8 +114,7 @@ impl Passwords {
         if !self.may_guess(address) {
             return Admission::SlowDown;
         }
-        // An unknown name costs what a known one does, so that the time of an answer does not tell them apart.
-        let Some(checked) = hash.or_else(|| users.0.values().next()).map(Arc::clone) else {
+        let Some(checked) = hash.or_else(|| self.stand_in(users, &name)).map(Arc::clone) else {
             return Admission::Denied;
         };
         let Ok(_seat) = self.seats.try_acquire() else {
@@ -141,6 +144,14 @@ impl Passwords {
             }
             _ => Admission::Denied,
         }
+    }
+
+    /// The hash that is checked for a name that is none of `users`, so that the time of an answer does not tell it
+    /// from those that are. Not all hashes need cost the same: like a known name, an unknown one always has the same.
+    fn stand_in<'a>(&self, users: &'a Users, name: &str) -> Option<&'a Arc<str>> {
+        let count = users.0.len().max(1) as u64;
+        let at = self.strangers.hash_one(name) % count;
+        users.0.values().nth(at as usize)
     }
 
     fn is_verified(&self, name: &str, digest: &[u8; 32]) -> bool {
@@ -258,6 +269,24 @@ mod tests {
             let found = passwords.admit(&users, given.as_ref(), HOME).await;
             assert_eq!(found, admission, "{given:?}");
         }
+    }
+
+    #[test]
+    fn an_unknown_name_is_given_the_hash_of_any_known_one_and_always_the_same() {
+        let passwords = Passwords::default();
+        let users = users(&[("alice", "right"), ("bob", "right"), ("carol", "right")]);
+        let given: Vec<_> = (0..200)
+            .map(|number| {
+                let name = format!("nobody{number}");
+                let hash = passwords.stand_in(&users, &name).unwrap();
+                assert_eq!(passwords.stand_in(&users, &name), Some(hash), "{name}");
+                Arc::as_ptr(hash)
+            })
+            .collect();
+        for (name, hash) in &users.0 {
+            assert!(given.contains(&Arc::as_ptr(hash)), "{name}");
+        }
+        assert_eq!(passwords.stand_in(&Users::default(), "nobody"), None);
     }
 
     #[tokio::test]
