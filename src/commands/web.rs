@@ -89,6 +89,9 @@ fn external_url(text: &str) -> Result<Url, String> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err("it has a `?` or a `#`; write it up to the path only".to_owned());
     }
+    if url.path().contains("//") {
+        return Err("its path has `//` in it, which would lead to another host".to_owned());
+    }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("it has a name or a password in it; leave them out".to_owned());
     }
@@ -267,6 +270,7 @@ mod tests {
             ("ftp://host/", "http://"),
             ("http://host/?a=b", "`?`"),
             ("http://me:pw@host/", "password"),
+            ("http://host//evil", "`//`"),
         ] {
             let told = external_url(bad).unwrap_err();
             assert!(told.contains(says) && !told.contains("pw"), "{bad}: {told}");
