@@ -52,6 +52,18 @@ struct Desk {
     front: Arc<Front>,
     routes: Router,
     stop: CancellationToken,
+    /// Cancelled once the endpoint is protected otherwise than when the connection was made.
+    terms: Arc<CancellationToken>,
+}
+
+impl Desk {
+    /// Until no further request is to be taken on the connection.
+    async fn closed(&self) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.terms.cancelled() => {}
+        }
+    }
 }
 
 /// Answers on `listener` until `stop`, then ends after the answers that are under way.
@@ -63,6 +75,7 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let desk = Desk {
+        terms: front.terms(),
         front,
         routes,
         stop,
@@ -124,6 +137,8 @@ async fn converse(stream: TcpStream, peer: SocketAddr, place: Place, desk: Desk)
     // An answer is written at once; waiting for more of it only delays it.
     let _ = stream.set_nodelay(true);
     let activity = Arc::clone(&place.activity);
+    let terms = desk.front.terms();
+    let desk = Desk { terms, ..desk };
     let talk = async {
         match desk.front.web().tls.clone() {
             Some(tls) => encrypted(stream, tls, peer, activity, &desk).await,
@@ -213,7 +228,7 @@ async fn http1(
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         ended = connection.as_mut() => return Ok(ended?),
-        () = desk.stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = desk.closed() => connection.as_mut().graceful_shutdown(),
     }
     Ok(connection.await?)
 }
@@ -240,7 +255,7 @@ async fn http2(
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         ended = connection.as_mut() => return Ok(ended?),
-        () = desk.stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = desk.closed() => connection.as_mut().graceful_shutdown(),
     }
     Ok(connection.await?)
 }

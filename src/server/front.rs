@@ -12,6 +12,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tower::Service;
 use url::Url;
 
@@ -33,6 +34,7 @@ pub const MAX_CONNECTIONS: usize = 512;
 #[derive(Debug)]
 pub struct Front {
     web: ArcSwap<Web>,
+    terms: ArcSwap<CancellationToken>,
     passwords: Passwords,
     prefix: String,
     home: String,
@@ -47,6 +49,7 @@ impl Default for Front {
     fn default() -> Self {
         Self {
             web: ArcSwap::default(),
+            terms: ArcSwap::default(),
             passwords: Passwords::default(),
             prefix: String::new(),
             home: "/".to_owned(),
@@ -83,10 +86,17 @@ impl Front {
         self
     }
 
-    /// From now on it is protected like this. Connections that are open stay; their next request is asked for a
-    /// password as new ones are.
+    /// From now on it is protected like this. Connections that are open end after the answers that are under way:
+    /// whoever was let in by another certificate, or by none, has to come again.
     pub fn protect(&self, web: Web) {
         self.web.store(Arc::new(web));
+        self.terms.swap(Arc::default()).cancel();
+    }
+
+    /// Cancelled once it is protected otherwise. Whoever wants to know how it is protected until then asks for this
+    /// first.
+    pub(super) fn terms(&self) -> Arc<CancellationToken> {
+        self.terms.load_full()
     }
 
     /// How it is protected at present.

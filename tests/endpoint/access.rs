@@ -90,6 +90,38 @@ async fn strangers_and_unnamed_clients_do_not_get_past_the_handshake() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_trusted_no_longer_does_not_stay_on_an_open_connection() {
+    let (directory, config, authority) = place();
+    let web = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n  client_ca_file: ca.crt\n  \
+               client_auth_type: RequireAndVerifyClientCert\n";
+    for http2 in [true, false] {
+        write(directory.path(), "ca.crt", &authority.pem);
+        let web = format!("{web}http_server_config: {{ http2: {http2} }}\n");
+        let (mut daemon, address) = serve(&config, &web, &[]);
+        let kept = client(&authority)
+            .pool_max_idle_per_host(1)
+            .identity(identity(directory.path(), "client"))
+            .build()
+            .unwrap();
+        let url = format!("https://{address}/-/healthy");
+        assert_eq!(status(&kept, &url, None).await, 200);
+        write(directory.path(), "ca.crt", &Authority::new("another").pem);
+        daemon.line("is in force", PATIENCE);
+        let mut refused = false;
+        // The connection may take one more request before it hears that it is over.
+        for _ in 0..50 {
+            refused = kept.get(&url).send().await.is_err();
+            if refused {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(refused, "http2: {http2}");
+        assert!(daemon.terminate(PATIENCE).0.success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_changes_on_disk_holds_and_what_is_wrong_does_not() {
     let (directory, config, authority) = place();
     let (mut daemon, address) = serve(&config, TLS, &[]);
