@@ -67,7 +67,19 @@ pub(super) fn read_tls(field: &Field<'_>, files: &Files, http2: bool) -> Option<
     if field.is_empty() {
         return None;
     }
-    let pem = |names, example| {
+    let pem = |names: &[&'static str; 2], example| {
+        let is_filled = |name: &&&str| {
+            section
+                .get(name)
+                .is_some_and(|field| field.text() != Some(""))
+        };
+        // A field that is left blank besides the other one is as good as none.
+        let filled: Vec<_> = names.iter().filter(is_filled).copied().collect();
+        let names = if filled.is_empty() {
+            &names[..]
+        } else {
+            &filled
+        };
         let (name, field): (_, Field<'_>) = section.exactly_one(names, example)?;
         Some((text_of(name, &field, files)?, field))
     };

@@ -38,6 +38,12 @@ const CASES: &[(&str, &str, bool, bool)] = &[
         true,
     ),
     (
+        "fields in place that are left blank",
+        "tls_server_config: {cert_file: server.crt, key_file: server.key, cert: '', key: '', client_ca: ''}",
+        true,
+        false,
+    ),
+    (
         "no key",
         "tls_server_config: {cert_file: server.crt}",
         false,
