@@ -32,6 +32,7 @@ mod probe;
 mod provenance;
 mod tls;
 mod token_bucket;
+mod turns;
 mod web;
 
 use std::io;

@@ -4,16 +4,14 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use bytes::Bytes;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -26,9 +24,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::crowd::{Activity, Answering, Crowd, Place};
+use super::crowd::{Activity, Crowd, Place};
 use super::front::Front;
 use super::patience::{DEADLINES, Patient};
+use super::turns::{Coming, Going};
 
 /// The most bytes of a request's header, its first line included.
 const HEADER_BYTES: usize = 16 << 10;
@@ -279,74 +278,4 @@ async fn answer(
         .await;
     // It is being answered until the last byte of its body has gone.
     Ok(response.map(|body| Body::new(Going { body, answering })))
-}
-
-/// A request's body, which is the other side's turn while nothing of it comes.
-struct Coming {
-    body: Incoming,
-    answering: Arc<Answering>,
-}
-
-impl HttpBody for Coming {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        match polled {
-            Poll::Ready(_) => self.answering.take_turn(),
-            Poll::Pending => self.answering.wait_for_them(),
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Coming {
-    fn drop(&mut self) {
-        // What did not come is waited for no longer.
-        self.answering.take_turn();
-    }
-}
-
-/// An answer's body. Nobody asks for the next part of it before there is room for the one before: until then it is
-/// the other side's turn to take that.
-struct Going {
-    body: Body,
-    answering: Arc<Answering>,
-}
-
-impl HttpBody for Going {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        match polled {
-            Poll::Ready(Some(_)) => self.answering.wait_for_them(),
-            Poll::Ready(None) | Poll::Pending => self.answering.take_turn(),
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
