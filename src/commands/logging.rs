@@ -27,9 +27,9 @@ enum LogFormat {
 impl LogArgs {
     /// Starts logging. To be called once.
     pub(super) fn start(&self) {
-        let filter: EnvFilter = self
-            .level
-            .parse()
+        // What the HTTP/2 library warns of is what strangers do, and they could do it for as long as there is room on
+        // the disk. Whoever wants to read it says `h2=debug`.
+        let filter = EnvFilter::try_new(format!("h2=error,{}", self.level))
             .unwrap_or_else(|_| EnvFilter::new("info"));
         let lines = match self.format {
             LogFormat::Logfmt => tracing_logfmt::builder()

@@ -1,10 +1,5 @@
 //! What strangers may do without a scrape feeling it.
 
-use std::sync::Arc;
-
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,10 +155,10 @@ async fn ten_thousand_malformed_requests_leave_it_as_it_was() {
 }
 
 /// As many connections as there may be.
-const ALL: usize = 8;
+pub(crate) const ALL: usize = 8;
 
 /// Scrapes a daemon whose connections are all kept by those who wait with what they owe it.
-async fn scrape_beside(client: &reqwest::Client, url: &str, what: &str) {
+pub(crate) async fn scrape_beside(client: &reqwest::Client, url: &str, what: &str) {
     for attempt in 0..3 {
         let answer = client.get(url).send().await;
         let status = answer.as_ref().map(|answer| answer.status().as_u16()).ok();
@@ -190,65 +185,6 @@ async fn whoever_withholds_the_body_of_a_request_keeps_no_scraper_out() {
     let anew = client(&authority).build().unwrap();
     scrape_beside(&anew, &format!("http://{address}/metrics"), "slow bodies").await;
     drop(withheld);
-    assert!(daemon.terminate(PATIENCE).0.success());
-}
-
-/// A connection of HTTP/2 whose client asks for `/metrics` and takes nothing of the answer, once its header has come.
-fn taking_nothing(
-    address: SocketAddr,
-    authority: &Authority,
-) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
-    let mut roots = rustls::RootCertStore::empty();
-    let pem = authority.pem.as_bytes();
-    roots
-        .add(CertificateDer::from_pem_slice(pem).unwrap())
-        .unwrap();
-    let mut tls = rustls::ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![b"h2".to_vec()];
-    let name = "localhost".try_into().unwrap();
-    let session = rustls::ClientConnection::new(Arc::new(tls), name).unwrap();
-    let socket = TcpStream::connect(address).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut stream = rustls::StreamOwned::new(session, socket);
-    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
-        let head = [0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream];
-        [&head[..], payload].concat()
-    };
-    const SETTINGS: u8 = 4;
-    const HEADERS: u8 = 1;
-    // A window of no byte for every stream.
-    let settings = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
-    // `GET` and `https` from the static table; path and authority spelt out.
-    let request = b"\x82\x87\x04\x08/metrics\x01\x09localhost";
-    let request = frame(HEADERS, 0b101, 1, request);
-    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    stream
-        .write_all(&[preface, settings, request].concat())
-        .unwrap();
-    loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).unwrap();
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        stream.read_exact(&mut vec![0; length]).unwrap();
-        assert_ne!(head[3], 0, "data, for which there is no window");
-        if head[3] == HEADERS {
-            return stream;
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn whoever_takes_no_answer_over_http2_keeps_no_scraper_out() {
-    let (_directory, config, authority) = place();
-    let (daemon, address) = serve(&config, TLS, &["--web.max-connections", &ALL.to_string()]);
-    let anew = client(&authority).build().unwrap();
-    let idle: Vec<_> = (0..ALL)
-        .map(|_| taking_nothing(address, &authority))
-        .collect();
-    scrape_beside(&anew, &format!("https://{address}/metrics"), "no window").await;
-    drop(idle);
     assert!(daemon.terminate(PATIENCE).0.success());
 }
 

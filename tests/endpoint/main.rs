@@ -25,6 +25,7 @@ mod prometheus;
 mod access;
 mod buttons;
 mod floods;
+mod http2;
 mod real;
 mod toolkit;
 
