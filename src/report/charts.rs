@@ -83,6 +83,25 @@ fn style(size: i32) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&INK)
 }
 
+/// A round value as it stands at an axis.
+fn on_axis(value: f64) -> String {
+    grouped(&((value * 1e6).round() / 1e6).to_string())
+}
+
+/// The digits of a number, with a comma between thousands.
+pub(crate) fn grouped(text: &str) -> String {
+    let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
+    let mut grouped = String::new();
+    for (place, digit) in whole.chars().enumerate() {
+        let left = whole.len() - place;
+        if place > 0 && left.is_multiple_of(3) && !grouped.ends_with('-') {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped + rest
+}
+
 /// `text`, cut to `width` pixels.
 fn fitted(text: &str, width: f64) -> String {
     let room = (width / CHARACTER).max(2.0) as usize;

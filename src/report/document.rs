@@ -112,7 +112,7 @@ pub fn by_precision(table: &SideBySide) -> Result<Vec<(&'static str, Chart)>, Un
         &'static str,
         &'static [&'static str],
         &'static [Figure],
-        usize,
+        u32,
     );
     const CHARTS: [Drawn; 3] = [
         (
@@ -121,7 +121,7 @@ pub fn by_precision(table: &SideBySide) -> Result<Vec<(&'static str, Chart)>, Un
             "seconds",
             &["p50", "p95"],
             &[|row| row.p50, |row| row.p95],
-            2,
+            3,
         ),
         (
             "qps",
@@ -129,7 +129,7 @@ pub fn by_precision(table: &SideBySide) -> Result<Vec<(&'static str, Chart)>, Un
             "requests per second",
             &["QPS"],
             &[|row| row.qps],
-            3,
+            4,
         ),
         (
             "throughput",
@@ -137,7 +137,7 @@ pub fn by_precision(table: &SideBySide) -> Result<Vec<(&'static str, Chart)>, Un
             "tokens per second",
             &["prompt", "decode"],
             &[|row| row.prompt_tps, |row| row.decode_tps],
-            0,
+            4,
         ),
     ];
     let drawn = CHARTS.map(|(name, title, axis, series, figures, digits)| {
@@ -145,16 +145,32 @@ pub fn by_precision(table: &SideBySide) -> Result<Vec<(&'static str, Chart)>, Un
             label: row.label.clone(),
             figures: figures.iter().map(|figure| figure(row)).collect(),
         };
+        let mut groups: Vec<Bar> = table.rows.iter().map(group).collect();
         let chart = bars(&BarChart {
             title,
-            axis,
+            axis: in_unit(axis, &mut groups),
             series,
             digits,
-            groups: table.rows.iter().map(group).collect(),
+            groups,
         })?;
         Ok((name, chart))
     });
     drawn.into_iter().collect()
+}
+
+/// Puts times that are all below a second into milliseconds, as tables have them. The name of the unit.
+fn in_unit(axis: &'static str, groups: &mut [Bar]) -> &'static str {
+    let mut known = groups.iter().flat_map(|group| &group.figures).flatten();
+    if axis != "seconds" || !known.all(|spread| spread.median < 1.0) {
+        return axis;
+    }
+    for spread in groups.iter_mut().flat_map(|group| &mut group.figures) {
+        *spread = spread.map(|Spread { median, range }| Spread {
+            median: median * 1e3,
+            range: range.map(|(low, high)| (low * 1e3, high * 1e3)),
+        });
+    }
+    "milliseconds"
 }
 
 fn chart_of(story: &Story, range: (Timestamp, Timestamp)) -> TimeChart {

@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::{BLUE, Chart, Drawn, INK, ORANGE, TEXT, Undrawn, fitted, style};
+use super::{BLUE, Chart, Drawn, INK, ORANGE, TEXT, Undrawn, fitted, grouped, on_axis, style};
 use crate::comparison::Spread;
 
 const HEIGHT: u32 = 330;
@@ -39,8 +39,8 @@ pub struct BarChart<'a> {
     pub axis: &'a str,
     /// What each bar of a group is; at most two.
     pub series: &'a [&'a str],
-    /// Digits of the figures above the bars.
-    pub digits: usize,
+    /// Digits that mean something of the figures above the bars.
+    pub digits: u32,
     /// The groups from left to right.
     pub groups: Vec<Bar>,
 }
@@ -89,7 +89,7 @@ fn draw(chart: &BarChart<'_>, svg: &mut String, width: u32) -> Drawn {
         .axis_style(INK.mix(0.45))
         .axis_desc_style(style(TEXT))
         .label_style(style(TEXT))
-        .y_label_formatter(&|value| format!("{}", (value * 1e6).round() / 1e6))
+        .y_label_formatter(&|value| on_axis(*value))
         .x_labels(0)
         .draw()?;
     let area = context.plotting_area();
@@ -134,7 +134,7 @@ fn draw(chart: &BarChart<'_>, svg: &mut String, width: u32) -> Drawn {
                 }
             }
             let above = range.map_or(median, |range| range.1.max(median));
-            let figure = format!("{median:.digits$}", digits = chart.digits);
+            let figure = figure(median, chart.digits);
             let style = style(FIGURE).pos(centred(VPos::Bottom));
             area.draw(&(EmptyElement::at((middle, above)) + Text::new(figure, (0, -5), style)))?;
         }
@@ -151,10 +151,36 @@ fn draw(chart: &BarChart<'_>, svg: &mut String, width: u32) -> Drawn {
     root.present()
 }
 
+/// A figure with so many digits that mean something, as tables have it.
+fn figure(value: f64, digits: u32) -> String {
+    let decimals = (1..digits).rev().find(|decimals| {
+        let places = f64::from(digits - decimals);
+        value.abs() < 10_f64.powf(places) - 0.5 * 10_f64.powf(-f64::from(*decimals))
+    });
+    let decimals = decimals.unwrap_or_default() as usize;
+    grouped(&format!("{value:.decimals$}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::charts::CHARACTER;
+
+    #[test]
+    fn a_figure_has_the_digits_that_a_table_has() {
+        for (value, digits, text) in [
+            (2.369, 4, "2.369"),
+            (35.475, 4, "35.48"),
+            (606.47, 4, "606.5"),
+            (9_082.4, 4, "9,082"),
+            (999.96, 4, "1,000"),
+            (6.7577, 3, "6.76"),
+            (12.71, 3, "12.7"),
+            (450.3, 3, "450"),
+        ] {
+            assert_eq!(figure(value, digits), text);
+        }
+    }
 
     #[test]
     fn what_is_unknown_of_two_bars_is_said_side_by_side() {
@@ -166,7 +192,7 @@ mod tests {
             title: "t",
             axis: "seconds",
             series: &["p50", "p95"],
-            digits: 1,
+            digits: 3,
             groups: ["bf16", "fp8", "nvfp4", "int4", "w8a8"].map(group).to_vec(),
         });
         let svg = drawn.unwrap().file();

@@ -6,16 +6,18 @@ use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::{BLUE, CHARACTER, Chart, Drawn, INK, ORANGE, RED, TEXT, Undrawn, fitted, style};
+use super::{
+    BLUE, CHARACTER, Chart, Drawn, INK, ORANGE, RED, TEXT, Undrawn, fitted, on_axis, style,
+};
 
 /// Width and height of a chart that has a page's width, in its own pixels.
 pub const WIDE: (u32, u32) = (940, 300);
 
-/// Pixels left of the runs, and right of them at least.
+/// Pixels left of the runs, and right of them.
 const SIDES: (u32, u32) = (72, 16);
 
-/// Pixels right of the runs at most, for the label of a late change.
-const MOST_RIGHT: f64 = 250.0;
+/// Seconds that the axis goes on beyond the runs to either side, at least.
+const LEAST_BEYOND: f64 = 30.0;
 
 /// Rows of labels above the runs at most, and the height of one.
 const ROWS: i32 = 3;
@@ -113,13 +115,12 @@ impl Plot {
     pub fn of(charts: &[TimeChart]) -> Option<Self> {
         let first = charts.first()?;
         let (from, to) = widened(first.range);
-        let right = shared_room(charts);
         let width = f64::from(first.size.0);
-        let ticks = Ticks::new(from, to, full(first) - right);
+        let ticks = Ticks::new(from, to, room(first));
         let told = ticks.points.iter().map(|at| (ticks.format_ext(at), *at));
         Some(Self {
             left: SIDES.0.into(),
-            right: width - f64::from(SIDES.1) - right.floor(),
+            right: width - f64::from(SIDES.1),
             width,
             from,
             to,
@@ -128,14 +129,9 @@ impl Plot {
     }
 }
 
-/// Pixels that the runs have in a chart without any room for labels on the right.
-fn full(chart: &TimeChart) -> f64 {
+/// Pixels that the runs have in a chart.
+fn room(chart: &TimeChart) -> f64 {
     f64::from(chart.size.0 - SIDES.0 - SIDES.1)
-}
-
-/// Pixels that every one of `charts` leaves on the right, so that an instant has the same place in all of them.
-fn shared_room(charts: &[TimeChart]) -> f64 {
-    charts.iter().map(room_on_the_right).fold(0.0, f64::max)
 }
 
 /// Draws charts of one range, one below the other, so that an instant has the same place in all of them.
@@ -143,10 +139,9 @@ fn shared_room(charts: &[TimeChart]) -> f64 {
 /// # Errors
 /// When the drawing library cannot.
 pub fn over_time(charts: &[TimeChart]) -> Result<Vec<Chart>, Undrawn> {
-    let right = shared_room(charts);
     let drawn = charts.iter().map(|chart| {
         let mut svg = String::new();
-        draw(chart, &mut svg, right).map_err(|error| Undrawn::new(&error))?;
+        draw(chart, &mut svg).map_err(|error| Undrawn::new(&error))?;
         Ok(Chart {
             svg,
             title: chart.title.clone(),
@@ -155,21 +150,21 @@ pub fn over_time(charts: &[TimeChart]) -> Result<Vec<Chart>, Undrawn> {
     drawn.collect()
 }
 
-fn draw(chart: &TimeChart, svg: &mut String, right: f64) -> Drawn {
+fn draw(chart: &TimeChart, svg: &mut String) -> Drawn {
     let (from, to) = widened(chart.range);
     let (least, most) = span(chart);
-    let width = full(chart) - right;
+    let width = room(chart);
     let scale = width / (to - from);
     let in_pixels: Vec<_> = changes(chart)
         .map(|(at, number, what)| ((at - from) * scale, number, what))
         .collect();
-    let labels = placed(&in_pixels);
+    let labels = placed(&in_pixels, width);
     let rows = labels.iter().map(|label| label.row + 1).max().unwrap_or(0);
     let mut labels = labels.into_iter();
     let root = SVGBackend::with_string(svg, chart.size).into_drawing_area();
     let mut context = ChartBuilder::on(&root)
         .margin_top(ROW * rows + 8)
-        .margin_right(SIDES.1 + right as u32)
+        .margin_right(SIDES.1)
         .x_label_area_size(46)
         .y_label_area_size(SIDES.0)
         .build_cartesian_2d(Ticks::new(from, to, width), least..most)?;
@@ -184,7 +179,7 @@ fn draw(chart: &TimeChart, svg: &mut String, right: f64) -> Drawn {
         .axis_style(INK.mix(0.45))
         .axis_desc_style(style(TEXT))
         .label_style(style(TEXT))
-        .y_label_formatter(&|value| format!("{}", (value * 1e6).round() / 1e6))
+        .y_label_formatter(&|value| on_axis(*value))
         .draw()?;
     let area = context.plotting_area();
     if let Some((low, high)) = chart.band {
@@ -221,17 +216,21 @@ fn draw(chart: &TimeChart, svg: &mut String, right: f64) -> Drawn {
                 area.draw(&TriangleMarker::new((x, floor), 6, ORANGE.filled()))?;
             }
             Mark::Change(..) => {
-                let Some(Placed { text, row }) = labels.next() else {
+                let Some(Placed { text, row, side }) = labels.next() else {
                     continue;
                 };
                 let up = -(ROW * row + 6);
                 let ink = INK.mix(0.7).stroke_width(1);
                 area.draw(&PathElement::new(vec![(x, least), (x, most)], ink))?;
-                let style = style(TEXT).pos(Pos::new(HPos::Left, VPos::Bottom));
+                let (anchor, beside) = match side {
+                    Side::Right => (HPos::Left, 5),
+                    Side::Left => (HPos::Right, -5),
+                };
+                let style = style(TEXT).pos(Pos::new(anchor, VPos::Bottom));
                 area.draw(
                     &(EmptyElement::at((x, most))
                         + PathElement::new(vec![(0, 0), (0, up - 10)], ink)
-                        + Text::new(text, (5, up + 4), style)),
+                        + Text::new(text, (beside, up + 4), style)),
                 )?;
             }
         }
@@ -247,16 +246,6 @@ fn changes(chart: &TimeChart) -> impl Iterator<Item = (f64, usize, &str)> {
     })
 }
 
-/// Pixels that the label of a late change needs beyond the last run.
-fn room_on_the_right(chart: &TimeChart) -> f64 {
-    let (from, to) = widened(chart.range);
-    let full = full(chart);
-    let beyond = changes(chart).map(|(at, number, what)| {
-        (at - from) / (to - from) * full + width_of(&label(number, what)) - full
-    });
-    beyond.fold(0.0, f64::max).min(MOST_RIGHT)
-}
-
 fn label(number: usize, what: &str) -> String {
     let whole = format!("{number}: {what}");
     fitted(&whole, MOST_CHARACTERS as f64 * CHARACTER)
@@ -269,7 +258,7 @@ fn seconds(at: Timestamp) -> f64 {
 /// An axis has two ends, also for a single run.
 fn widened((from, to): (Timestamp, Timestamp)) -> (f64, f64) {
     let (from, to) = (seconds(from), seconds(to));
-    let room = ((to - from) * 0.015).max(300.0);
+    let room = ((to - from) * 0.015).max(LEAST_BEYOND);
     (from - room, to + room)
 }
 
@@ -349,6 +338,13 @@ impl ValueFormatter<f64> for Ticks {
     }
 }
 
+/// On which side of its line a label stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Left,
+    Right,
+}
+
 /// Where a label stands.
 #[derive(Clone, Debug, PartialEq)]
 struct Placed {
@@ -356,31 +352,103 @@ struct Placed {
     text: String,
     /// Counted from the lowest.
     row: i32,
+    side: Side,
 }
 
-/// Places the label of each change at the right of its line, at `x` pixels, in a row so high that the lines of later
-/// changes end below it. A label for which there is no row is cut to its number, or left out.
-fn placed(labels: &[(f64, usize, &str)]) -> Vec<Placed> {
-    let mut lines: Vec<(f64, i32)> = Vec::new();
-    let mut placed = Vec::new();
-    for (x, number, what) in labels.iter().rev() {
-        let found = [label(*number, what), number.to_string()]
-            .into_iter()
-            .find_map(|text| {
-                let end = x + width_of(&text);
-                let below = lines.iter().filter(|(line, _)| *line < end);
-                let row = below.map(|(_, row)| row + 1).max().unwrap_or(0);
-                (row < ROWS).then_some(Placed { text, row })
-            });
-        let found = found.unwrap_or(Placed {
-            text: String::new(),
-            row: 0,
-        });
-        lines.push((*x, found.row));
-        placed.push(found);
+/// A label and its line, in pixels.
+struct Taken {
+    line: f64,
+    row: i32,
+    from: f64,
+    to: f64,
+}
+
+impl Taken {
+    fn new(line: f64, text: &str, row: i32, side: Side) -> Self {
+        let width = width_of(text);
+        let (from, to) = match side {
+            Side::Right => (line, line + width),
+            Side::Left => (line - width, line),
+        };
+        Self {
+            line,
+            row,
+            from,
+            to,
+        }
     }
-    placed.reverse();
-    placed
+
+    /// Whether one of them lies over the other, or its line goes through it.
+    fn meets(&self, other: &Self) -> bool {
+        let is_over = self.row == other.row && self.from < other.to && other.from < self.to;
+        let cuts = |line: &Self, label: &Self| {
+            label.from < line.line && line.line < label.to && line.row >= label.row
+        };
+        is_over || cuts(self, other) || cuts(other, self)
+    }
+}
+
+/// Places the label of each change beside its line, at `x` pixels of `width`: right of it, or left of it where it would
+/// not end within the chart. Its row is so high that no line goes through it. A label for which there is no row is cut
+/// to its number, or left out.
+fn placed(labels: &[(f64, usize, &str)], width: f64) -> Vec<Placed> {
+    let side_of = |(x, number, what): &(f64, usize, &str)| {
+        if x + width_of(&label(*number, what)) > width {
+            Side::Left
+        } else {
+            Side::Right
+        }
+    };
+    let mut placed: Vec<Option<Placed>> = vec![None; labels.len()];
+    // Lines left of a label on the left end below it, so the latest of those has the highest row.
+    let low: Vec<i32> = (0..ROWS).collect();
+    let high: Vec<i32> = (0..ROWS).rev().collect();
+    for (side, rows) in [(Side::Left, &high), (Side::Right, &low)] {
+        let on_it = (0..labels.len()).rev();
+        for place in on_it.filter(|place| side_of(&labels[*place]) == side) {
+            let (_, number, what) = labels[place];
+            let found = [label(number, what), number.to_string()]
+                .into_iter()
+                .find_map(|text| {
+                    let row = free(labels, &placed, place, &text, side, rows)?;
+                    Some(Placed { text, row, side })
+                });
+            placed[place] = Some(found.unwrap_or(Placed {
+                text: String::new(),
+                row: 0,
+                side,
+            }));
+        }
+    }
+    // What stands higher than it needs to, now that all is known, comes down.
+    for place in 0..labels.len() {
+        if let Some(label) = placed[place].take() {
+            let row = free(labels, &placed, place, &label.text, label.side, &low);
+            let row = row.map_or(label.row, |row| row.min(label.row));
+            placed[place] = Some(Placed { row, ..label });
+        }
+    }
+    placed.into_iter().flatten().collect()
+}
+
+/// The first of `rows` in which `text` beside the line of the change at `place` meets nothing that is placed.
+fn free(
+    labels: &[(f64, usize, &str)],
+    placed: &[Option<Placed>],
+    place: usize,
+    text: &str,
+    side: Side,
+    rows: &[i32],
+) -> Option<i32> {
+    let others = labels.iter().zip(placed).filter_map(|((x, ..), label)| {
+        let label = label.as_ref()?;
+        Some(Taken::new(*x, &label.text, label.row, label.side))
+    });
+    let others: Vec<Taken> = others.collect();
+    rows.iter().copied().find(|row| {
+        let wanted = Taken::new(labels[place].0, text, *row, side);
+        !others.iter().any(|other| wanted.meets(other))
+    })
 }
 
 fn width_of(text: &str) -> f64 {
@@ -407,18 +475,41 @@ mod tests {
         let labels: Vec<(f64, usize, &str)> = (1..40)
             .map(|n| (f64::from(n * n) * 0.5, n as usize, "driver 580 → 590"))
             .collect();
-        let placed = placed(&labels);
-        let whole = placed.iter().filter(|label| label.text.contains("590"));
-        assert!(whole.count() > 1, "{placed:?}");
-        assert!(placed.iter().any(|label| label.row == 2));
-        for (n, (x, ..)) in labels.iter().enumerate() {
-            let end = x + width_of(&placed[n].text);
-            let later = labels.iter().zip(&placed).skip(n + 1);
-            for ((line, ..), label) in later.filter(|((line, ..), _)| *line < end) {
-                let is_below = label.row < placed[n].row;
-                assert!(is_below || placed[n].text.is_empty(), "{n} at {line}");
+        for width in [632.0, 770.0, 2_000.0] {
+            let placed = placed(&labels, width);
+            let whole = placed.iter().filter(|label| label.text.contains("590"));
+            assert!(whole.count() > 1, "{placed:?}");
+            assert!(placed.iter().any(|label| label.row == 2));
+            let taken = labels.iter().zip(&placed);
+            let taken = taken.filter(|(_, label)| !label.text.is_empty());
+            let taken: Vec<Taken> = taken
+                .map(|((x, ..), label)| Taken::new(*x, &label.text, label.row, label.side))
+                .collect();
+            for (n, one) in taken.iter().enumerate() {
+                assert!(one.from >= 0.0, "{placed:?}");
+                for other in taken.iter().skip(n + 1) {
+                    assert!(!one.meets(other), "{} and {}", one.line, other.line);
+                }
             }
         }
+    }
+
+    #[test]
+    fn the_label_of_a_late_change_stands_left_of_its_line() {
+        let early = (40.0, 1, "driver 580 → 590");
+        let late = (620.0, 2, "driver 590 → 600");
+        let placed = placed(&[early, late], 632.0);
+        let sides: Vec<Side> = placed.iter().map(|label| label.side).collect();
+        assert_eq!(sides, [Side::Right, Side::Left]);
+        assert!(placed.iter().all(|label| label.row == 0), "{placed:?}");
+        assert!(placed[1].text.ends_with("600"), "{placed:?}");
+    }
+
+    #[test]
+    fn a_few_minutes_take_the_width_of_the_chart() {
+        let from = Timestamp::UNIX_EPOCH;
+        let (left, right) = widened((from, from + SignedDuration::from_secs(240)));
+        assert!(right - left <= 300.0, "{left} to {right}");
     }
 
     #[test]

@@ -5,6 +5,8 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::report::charts::grouped;
+
 /// Between a number and its unit, which no line break is to part.
 const SPACE: char = '\u{a0}';
 
@@ -13,8 +15,12 @@ pub(crate) const NONE: &str = "–";
 
 /// A figure of any size with four digits that mean something, such as `606.5` or `12,345`.
 pub(crate) fn number(value: f64) -> String {
-    let whole = value.abs().log10().floor().max(0.0);
-    let digits = (3.0 - whole).clamp(0.0, 3.0) as usize;
+    let digits = match value.abs() {
+        value if value < 9.9995 => 3,
+        value if value < 99.995 => 2,
+        value if value < 999.95 => 1,
+        _ => 0,
+    };
     grouped(&format!("{value:.digits$}"))
 }
 
@@ -27,24 +33,15 @@ pub(crate) fn amount(value: f64) -> String {
     }
 }
 
-/// A comma between thousands.
-fn grouped(text: &str) -> String {
-    let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
-    let mut grouped = String::new();
-    for (place, digit) in whole.chars().enumerate() {
-        let left = whole.len() - place;
-        if place > 0 && left.is_multiple_of(3) && !grouped.ends_with('-') {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped + rest
+/// A whole number of things, such as `1,000`.
+pub(crate) fn whole(number: usize) -> String {
+    grouped(&number.to_string())
 }
 
 /// How many of something, such as `1 run` and `12 runs`.
 pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     let word = if number == 1 { one } else { many };
-    format!("{}{SPACE}{word}", grouped(&number.to_string()))
+    format!("{}{SPACE}{word}", whole(number))
 }
 
 /// Seconds with three digits that mean something, in milliseconds below one.
@@ -144,6 +141,7 @@ mod tests {
             (1_234_567.8, "1,234,568"),
             (0.0123, "0.012"),
             (0.0, "0.000"),
+            (999.96, "1,000"),
         ] {
             assert_eq!(number(value), text);
         }
