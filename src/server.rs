@@ -221,6 +221,7 @@ fn router(served: Arc<Served>, listening: Listening) -> Router {
         .route("/-/reload", post(reload))
         .merge(api::router())
         .merge(pages::router())
+        .fallback(pages::lost)
         .layer(CompressionLayer::new())
         .with_state(served)
 }

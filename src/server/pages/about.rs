@@ -3,10 +3,13 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::frame::{self, moment};
-use super::quantity::{amount, count, number, percent, seconds, span};
+use super::frame::{self, Place, moment};
+use super::quantity::{amount, count, number, percent, seconds, span, whole};
 use crate::board::Snapshot;
 use crate::server::metrics::{Itself, Loading};
+
+/// Bytes of the configuration that are shown at most, so that the page stays a light one.
+const MOST_CONFIGURATION: usize = 100_000;
 
 /// Renders the program `itself` at `now`, which runs with `configuration`, a text that is fit to be shown.
 pub(super) fn html(
@@ -36,10 +39,29 @@ pub(super) fn html(
             p.quiet {
                 "Secrets are masked. The same as text: " a href="config" { "/config" } "."
             }
-            pre.configuration tabindex="0" role="region" aria-label="Configuration" { (configuration) }
+            @let (shown, rest) = cut(configuration);
+            pre.configuration tabindex="0" role="region" aria-label="Configuration" { (shown) }
+            @if rest > 0 {
+                p.quiet { (count(rest, "line", "lines")) " more: " a href="config" { "all of it" } "." }
+            }
         }
     };
-    frame::page("About · vllm-prober", "", &main, now)
+    frame::page("About · vllm-prober", "", Some(Place::About), &main, now)
+}
+
+/// The lines of a configuration that have room on a page, and how many lines there are beyond.
+fn cut(configuration: &str) -> (&str, usize) {
+    if configuration.len() <= MOST_CONFIGURATION {
+        return (configuration, 0);
+    }
+    let mut places = (0..=MOST_CONFIGURATION).rev();
+    let room = places.find(|place| configuration.is_char_boundary(*place));
+    let room = room.unwrap_or_default();
+    let end = configuration[..room]
+        .rfind('\n')
+        .map_or(room, |end| end + 1);
+    let (shown, rest) = configuration.split_at(end);
+    (shown, rest.lines().count())
 }
 
 /// What someone should look into.
@@ -91,7 +113,7 @@ fn health(itself: &Itself, snapshot: &Snapshot, now: Timestamp) -> Vec<Fact> {
         ),
         (
             "Probes",
-            Some(html! { (snapshot.probes.len()) ", " (running.count()) " running" }),
+            Some(html! { (whole(snapshot.probes.len())) ", " (whole(running.count())) " running" }),
         ),
         (
             "Event loop late, in the last minute",
@@ -283,6 +305,18 @@ mod tests {
             !page.contains("append"),
             "what did not go wrong is not told"
         );
+    }
+
+    #[test]
+    fn a_long_configuration_is_cut_where_a_line_ends() {
+        let line = "  - { name: ü, family: qwen3-32b }\n";
+        let page = shown(&Itself::default(), &line.repeat(10_000));
+        assert!(page.len() < 150_000, "{} bytes", page.len());
+        let lines = page.matches("qwen3-32b }\n").count();
+        let rest = format!("{} more: ", count(10_000 - lines, "line", "lines"));
+        let rest = rest.replace('\u{a0}', " ");
+        assert!(page.contains(&rest), "{rest}");
+        assert!(!shown(&Itself::default(), line).contains(" more: "));
     }
 
     #[test]

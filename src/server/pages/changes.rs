@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::finding::fields;
-use super::frame::{self, moment};
+use super::frame::{self, Place, moment};
 use super::quantity::{NONE, count, ratio};
 use crate::board::{DeploymentStatus, ProbeStatus, RecentChange, Snapshot};
 use crate::measure::Measure;
@@ -63,7 +63,13 @@ pub(super) fn html(snapshot: &Snapshot, now: Timestamp) -> String {
             @if changes.len() > MOST { p.quiet { "The latest " (MOST) " are shown." } }
         }
     };
-    frame::page("Changes · vllm-prober", "", &main, now)
+    frame::page(
+        "Changes · vllm-prober",
+        "",
+        Some(Place::Changes),
+        &main,
+        now,
+    )
 }
 
 fn row(

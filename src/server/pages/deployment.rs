@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use maud::{Markup, PreEscaped, html};
+use url::form_urlencoded::Serializer;
 
 pub(super) use self::forms::Buttons;
 pub(in crate::server) use self::outcomes::Outcomes;
@@ -94,6 +95,12 @@ pub(super) fn html(
         p {
             (state(snapshot.state(probes, now))) " "
             span.quiet { (about.into_iter().flatten().collect::<Vec<_>>().join(" · ")) }
+            @if let Some(family) = &deployment.family {
+                " "
+                a href={ "../precision?" (Serializer::new(String::new()).append_pair("family", family).finish()) } {
+                    "Compare its family"
+                }
+            }
         }
         @if let Some(status) = status {
             p.quiet { (status.condition.evidence) ", seen " (moment(status.seen_at, now)) }
@@ -121,7 +128,7 @@ pub(super) fn html(
         p { "The same for programs: " a href=(frame::api("../", wanted)) { (frame::api("", wanted)) } }
     };
     let title = format!("{wanted} · vllm-prober");
-    Some(frame::page(&title, "../", &main, now))
+    Some(frame::page(&title, "../", None, &main, now))
 }
 
 /// Renders that there is no deployment of that name, and what was typed on its page, if something was.
@@ -134,7 +141,7 @@ pub(super) fn missing(wanted: &str, typed: Option<&Markup>, now: Timestamp) -> S
             a href="../" { "Show the fleet" }
         }
     };
-    frame::page("No such deployment · vllm-prober", "../", &main, now)
+    frame::page("No such deployment · vllm-prober", "../", None, &main, now)
 }
 
 /// What the judges say of a probe, and its figures over time.
@@ -322,6 +329,14 @@ fn runs(probe: &ProbeStatus, shown: &ShownRuns, now: Timestamp) -> Markup {
             } @else {
                 div.wide tabindex="0" role="region" aria-label=(title) {
                     table.runs {
+                        @let number = chosen().count();
+                        caption {
+                            (count(number, "run", "runs"))
+                            @if number > MOST_RUNS {
+                                ", the latest " (MOST_RUNS) " of them here; "
+                                a href={ (frame::api("../", probe.deployment.name.as_str())) "/runs" } { "all that are stored" }
+                            }
+                        }
                         thead { tr {
                             th scope="col" { "Ended" } th scope="col" { "Outcome" } th scope="col" { "Decode tok/s" }
                             th scope="col" { "QPS" } th scope="col" { "Latency p50" } th scope="col" { "p95" }

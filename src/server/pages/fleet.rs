@@ -15,8 +15,8 @@ use self::row::Row;
 pub(super) use self::selection::Selection;
 use self::selection::{Group, ON_A_PAGE};
 use super::finding::capitalised;
-use super::frame::{self, moment};
-use super::quantity::count;
+use super::frame::{self, Place, moment};
+use super::quantity::{count, whole};
 use crate::board::Snapshot;
 
 /// Deployments whose findings are told in full above the table.
@@ -52,13 +52,13 @@ pub(super) fn html(
         @if all.is_empty() {
             p.empty { "No deployment is configured. Name one in the configuration file, and reload it." }
         } @else if rows.is_empty() {
-            p.empty { "No deployment matches. " a href="./" { "Show all " (all.len()) } }
+            p.empty { "No deployment matches. " a href="./" { "Show all " (whole(all.len())) } }
         } @else {
             (table::html(&shown, rows.len(), selection, snapshot.stale_after, now))
             @if pages > 1 { (choice::paging(selection, page, pages)) }
         }
     };
-    frame::page("Fleet · vllm-prober", "", &main, now)
+    frame::page("Fleet · vllm-prober", "", Some(Place::Fleet), &main, now)
 }
 
 /// The answer in one line.
@@ -68,23 +68,33 @@ fn headline(rows: &[Row<'_>]) -> String {
     let are = |number: usize, what: &str| {
         let verb = if number == 1 { "is" } else { "are" };
         format!(
-            "{number} of {} {verb} {what}",
+            "{} of {} {verb} {what}",
+            whole(number),
             count(rows.len(), "deployment", "deployments")
         )
     };
     match (slower, silent) {
         (0, 0) if rows.is_empty() => "No deployments".to_owned(),
-        (0, 0) if of(Group::Fine) + of(Group::Faster) == 0 => "Nothing is known yet".to_owned(),
+        (0, 0) if of(Group::Fine) + of(Group::Faster) == 0 => match rows.len() {
+            1 => "The deployment cannot be judged yet".to_owned(),
+            all => format!(
+                "None of {} can be judged yet",
+                count(all, "deployment", "deployments")
+            ),
+        },
         (0, 0) => match of(Group::NoFigures) + of(Group::Undecided) {
             0 => "Nothing is slower".to_owned(),
             unknown => format!(
-                "Nothing is slower, but {unknown} of {} cannot be judged yet",
+                "Nothing is slower, but {} of {} cannot be judged yet",
+                whole(unknown),
                 count(rows.len(), "deployment", "deployments")
             ),
         },
         (0, silent) => are(silent, "not serving"),
         (slower, 0) => are(slower, "slower"),
-        (slower, silent) => format!("{}, {silent} not serving", are(slower, "slower")),
+        (slower, silent) => {
+            format!("{}, {} not serving", are(slower, "slower"), whole(silent))
+        }
     }
 }
 
@@ -115,7 +125,7 @@ fn findings(rows: &[Row<'_>], now: Timestamp) -> Markup {
                     }
                 }
                 @if news.len() > MOST_FINDINGS {
-                    li.quiet { "and " (news.len() - MOST_FINDINGS) " more, first in the table below" }
+                    li.quiet { "and " (whole(news.len() - MOST_FINDINGS)) " more, first in the table below" }
                 }
             }
         }
@@ -169,6 +179,40 @@ mod tests {
         assert!(of(&none, &[]).contains("No deployment is configured."));
         let page = of(&fixture::fleet(now()), &[("q", "no such thing")]);
         assert!(page.contains("No deployment matches.") && !page.contains("<table"));
+    }
+
+    #[test]
+    fn a_fleet_without_enough_runs_is_not_called_unknown() {
+        let mut fleet = fixture::large(1_300, now());
+        let is_new = |name: &str| name.starts_with("phi-4-new");
+        fleet
+            .probes
+            .retain(|probe| is_new(probe.deployment.name.as_str()));
+        let page = of(&fleet, &[]).replace('\u{a0}', " ");
+        assert!(
+            page.contains("<h1>None of 144 deployments can be judged yet</h1>"),
+            "{page}"
+        );
+        fleet.probes.truncate(1);
+        assert!(of(&fleet, &[]).contains("<h1>The deployment cannot be judged yet</h1>"));
+    }
+
+    #[test]
+    fn numbers_of_deployments_are_told_one_way() {
+        let page = of(&fixture::large(1_800, now()), &[]);
+        assert!(page.contains("<b>1,800</b> all"), "{page}");
+        assert!(!page.contains("1800"), "{page}");
+    }
+
+    #[test]
+    fn the_direction_of_the_order_stays_when_the_form_is_sent() {
+        let down = of(
+            &fixture::fleet(now()),
+            &[("sort", "decode"), ("dir", "desc")],
+        );
+        assert!(down.contains("<option value=\"desc\" selected>"), "{down}");
+        let up = of(&fixture::fleet(now()), &[("sort", "decode")]);
+        assert!(!up.contains("<option value=\"desc\" selected>"), "{up}");
     }
 
     #[test]

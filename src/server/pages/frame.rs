@@ -8,10 +8,26 @@ use maud::{DOCTYPE, Markup, html};
 use super::assets;
 use super::quantity::{instant, span};
 
-/// The page `main` as it is at `now`. `root` leads from it to the root of all paths, such as `../`: the pages may be
+/// The pages that every page leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Fleet,
+    Precision,
+    Changes,
+    About,
+}
+
+/// The page `main` as it is at `now`, which is at `place` if it is one that all lead to. `root` leads from it to the root of all paths, such as `../`: the pages may be
 /// below any path of a proxy.
-pub(super) fn page(title: &str, root: &str, main: &Markup, now: Timestamp) -> String {
+pub(super) fn page(
+    title: &str,
+    root: &str,
+    place: Option<Place>,
+    main: &Markup,
+    now: Timestamp,
+) -> String {
     let fleet = if root.is_empty() { "./" } else { root };
+    let current = |of: Place| (place == Some(of)).then_some("page");
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -33,11 +49,11 @@ pub(super) fn page(title: &str, root: &str, main: &Markup, now: Timestamp) -> St
                         "vllm-prober"
                     }
                     nav aria-label="Pages" {
-                        a href=(fleet) { "Fleet" }
-                        a href={ (root) "precision" } { "Precision" }
-                        a href={ (root) "changes" } { "Changes" }
+                        a href=(fleet) aria-current=[current(Place::Fleet)] { "Fleet" }
+                        a href={ (root) "precision" } aria-current=[current(Place::Precision)] { "Precision" }
+                        a href={ (root) "changes" } aria-current=[current(Place::Changes)] { "Changes" }
                         a href={ (root) "metrics" } { "Metrics" }
-                        a href={ (root) "about" } { "About" }
+                        a href={ (root) "about" } aria-current=[current(Place::About)] { "About" }
                         a href={ (root) "api/v1/deployments" } { "API" }
                     }
                     p.asof { "as of " (moment(now, now)) span.zone {} }
@@ -64,7 +80,7 @@ pub(super) fn moment(at: Timestamp, now: Timestamp) -> Markup {
 /// How long ago an instant was.
 pub(super) fn ago(at: Timestamp, now: Timestamp) -> Markup {
     let whole = whole(at);
-    html! { time datetime=(whole) title=(whole) { (span(now.duration_since(at))) " ago" } }
+    html! { time datetime=(whole) title=(whole) { (span(now.duration_since(at))) "\u{a0}ago" } }
 }
 
 /// The whole of an instant, in UTC.
@@ -106,6 +122,19 @@ fn below(mut address: String, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_says_which_of_the_pages_it_is() {
+        let now = Timestamp::UNIX_EPOCH;
+        let of = |place| page("t", "", place, &html! {}, now);
+        let changes = of(Some(Place::Changes));
+        assert!(
+            changes.contains("href=\"changes\" aria-current=\"page\""),
+            "{changes}"
+        );
+        assert_eq!(changes.matches("aria-current").count(), 1);
+        assert!(!of(None).contains("aria-current"));
+    }
 
     #[test]
     fn any_name_has_an_address() {

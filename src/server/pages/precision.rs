@@ -3,7 +3,7 @@
 
 mod gathered;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use maud::{Markup, PreEscaped, html};
@@ -13,13 +13,20 @@ pub(in crate::server) use self::gathered::Kept;
 use self::gathered::Wanted;
 pub(super) use self::gathered::{Compared, gather};
 use super::assets;
-use super::frame;
-use super::quantity::{number, seconds};
+use super::finding::capitalised;
+use super::frame::{self, Place};
+use super::quantity::{count, number, seconds};
 use crate::board::Snapshot;
 use crate::comparison::SideBySide;
 use crate::report::charts::{Chart, Undrawn};
 use crate::report::comparison::{Told, Unit, cells_told, csv, pairs};
 use crate::report::document::by_precision;
+
+/// What of a large family has room on the page: rows of the table, groups of bars in a chart, and lines of the table of
+/// speed-ups and of the notes.
+const MOST_ROWS: usize = 100;
+const MOST_BARS: usize = 12;
+const MOST_LINES: usize = 30;
 
 /// The families that have a probe which is judged, in order.
 fn families(snapshot: &Snapshot) -> Vec<String> {
@@ -95,7 +102,13 @@ pub(super) fn html(
             (Ok(_), None) => {},
         }
     };
-    frame::page("Precision · vllm-prober", "", &main, now)
+    frame::page(
+        "Precision · vllm-prober",
+        "",
+        Some(Place::Precision),
+        &main,
+        now,
+    )
 }
 
 fn form(snapshot: &Snapshot, wanted: Option<&Wanted>) -> Markup {
@@ -139,8 +152,9 @@ fn found(wanted: &Wanted, compared: &Compared) -> Markup {
         times: "",
     };
     let (heads, rows) = cells_told(table, told);
+    let all = table.rows.len();
     let pairs = pairs(table);
-    let charts = match by_precision(table) {
+    let charts = match by_precision(&some_of_each(table, MOST_BARS)) {
         Ok(charts) => charts,
         Err(error) => return html! { p.notice { (error) } },
     };
@@ -154,9 +168,14 @@ fn found(wanted: &Wanted, compared: &Compared) -> Markup {
                 table.facts {
                     caption { "Speed-up in decode tokens per second, with the interval that holds it in 95 cases of 100" }
                     thead { tr { th scope="col" { "Narrower over wider" } th scope="col" { "Speed-up" } } }
-                    tbody { @for (what, gain) in &pairs { tr { th scope="row" { (what) } td.figure { (gain) } } } }
+                    tbody {
+                        @for (what, gain) in pairs.iter().take(MOST_LINES) {
+                            tr { th scope="row" { (what) } td.figure { (gain) } }
+                        }
+                    }
                 }
             }
+            (beyond(pairs.len(), MOST_LINES, "pair", "pairs"))
         }
         script src=(assets::PICTURES.path()) defer {}
         div.curves {
@@ -165,19 +184,81 @@ fn found(wanted: &Wanted, compared: &Compared) -> Markup {
         p.quiet {
             "A bar is the median over the runs of its row, and nine runs in ten lie within its whisker. "
             "A single run has none."
+            @if all > MOST_BARS {
+                " The charts have " (MOST_BARS) " of " (count(all, "row", "rows")) ", some of each precision."
+            }
         }
         div.wide tabindex="0" role="region" aria-label="Figures by precision" {
             table.facts {
                 caption { "The same as a table: medians over the clean runs of the present level" }
-                thead { tr { @for (name, _) in &heads { th scope="col" { (name) } } } }
+                thead { tr { @for (name, _) in &heads { th scope="col" { (head(name)) } } } }
                 tbody {
-                    @for row in &rows {
-                        tr { @for (cell, (_, is_number)) in row.iter().zip(&heads) { td.figure[*is_number] { (cell) } } }
+                    @for row in rows.iter().take(MOST_ROWS) {
+                        tr {
+                            @for (cell, (name, is_number)) in row.iter().zip(&heads) {
+                                td.figure[*is_number] {
+                                    @if name == "deployment" { a href=(frame::deployment("", cell)) { (cell) } }
+                                    @else { (cell) }
+                                }
+                            }
+                        }
                     }
                 }
             }
         }
-        @if !table.notes.is_empty() { ul.quiet { @for note in &table.notes { li { (note) } } } }
+        @if all > MOST_ROWS {
+            p.quiet {
+                (count(all - MOST_ROWS, "row", "rows")) " more: " a href=(address(wanted, "csv")) { "all of them as CSV" } "."
+            }
+        }
+        @if !table.notes.is_empty() {
+            ul.quiet { @for note in table.notes.iter().take(MOST_LINES) { li { (note) } } }
+            (beyond(table.notes.len(), MOST_LINES, "note", "notes"))
+        }
+    }
+}
+
+/// That there are more than `most`, if so.
+fn beyond(all: usize, most: usize, one: &str, many: &str) -> Markup {
+    html! { @if all > most { p.quiet { "and " (count(all - most, one, many)) " more" } } }
+}
+
+/// The name of a column as the other pages have it, with the unit of its figures.
+fn head(name: &str) -> String {
+    match name {
+        "prompt_tps" => "Prompt tok/s".to_owned(),
+        "decode_tps" => "Decode tok/s".to_owned(),
+        "p50" => "Latency p50".to_owned(),
+        other => capitalised(other),
+    }
+}
+
+/// At most so many rows of `table`, as many of each precision as of any other while there are some.
+fn some_of_each(table: &SideBySide, most: usize) -> SideBySide {
+    let mut taken: BTreeMap<String, usize> = BTreeMap::new();
+    let mut places: Vec<(usize, usize)> = Vec::new();
+    for (place, row) in table.rows.iter().enumerate() {
+        let precision = row
+            .precision
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string);
+        let turn = taken.entry(precision).or_default();
+        places.push((*turn, place));
+        *turn += 1;
+    }
+    places.sort_unstable();
+    let mut places: Vec<usize> = places
+        .into_iter()
+        .take(most)
+        .map(|(_, place)| place)
+        .collect();
+    places.sort_unstable();
+    SideBySide {
+        rows: places
+            .into_iter()
+            .map(|place| table.rows[place].clone())
+            .collect(),
+        ..table.clone()
     }
 }
 
@@ -282,6 +363,47 @@ mod tests {
             assert!(chart.text.starts_with("<svg"), "{}", chart.text);
         }
         assert!(file(&compared.table, "png").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_large_family_has_room_on_the_page_and_each_row_leads_to_its_deployment() {
+        let fleet = fixture::fleet(now());
+        let wanted = wanted(&fleet, Some("qwen3-32b"), None).unwrap();
+        let contestants = (0..300).map(|n| {
+            let precision = ["nvfp4", "fp8", "bf16"][n % 3];
+            let deployment = format!("qwen3-32b-{precision}-of-a-host-with-a-long-name-{n}");
+            Contestant {
+                runs: vec![fixture::stored_run(&deployment, now())],
+                deployment,
+                precision: Some(Precision::declared(precision)),
+                level: None,
+                left_out: 0,
+            }
+        });
+        let table = SideBySide::of(contestants.collect(), None).unwrap();
+        let few = some_of_each(&table, MOST_BARS);
+        for precision in ["nvfp4", "fp8", "bf16"] {
+            let rows = few.rows.iter().filter_map(|row| row.precision.as_ref());
+            assert_eq!(
+                rows.filter(|known| known.name == precision).count(),
+                MOST_BARS / 3
+            );
+        }
+        let heading = compared(["fp8", "bf16"]).heading;
+        let compared = Compared { heading, table };
+        let page = html(&fleet, Some(&wanted), Ok(&compared), now());
+        assert!(page.len() < 200_000, "{} bytes", page.len());
+        let links = page.matches("<a href=\"deployments/qwen3-32b-").count();
+        assert_eq!(links, MOST_ROWS);
+        let told = page.replace('\u{a0}', " ");
+        for words in [
+            "200 rows more",
+            "pairs more",
+            "notes more",
+            "12 of 300 rows",
+        ] {
+            assert!(told.contains(words), "{words}");
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(super) fn html(
             a href=(frame::run_api("../", &run.run_id)) { (frame::run_api("", &run.run_id)) } }
     };
     let title = format!("Run of {} · vllm-prober", run.deployment);
-    frame::page(&title, "../", &main, now)
+    frame::page(&title, "../", None, &main, now)
 }
 
 /// Renders that the run cannot be shown, and why.
@@ -59,7 +59,7 @@ pub(super) fn missing(why: &str, now: Timestamp) -> String {
         h1 { "No such run to show" }
         p.empty { (why) ". " a href="../" { "Show the fleet" } }
     };
-    frame::page("No such run · vllm-prober", "../", &main, now)
+    frame::page("No such run · vllm-prober", "../", None, &main, now)
 }
 
 fn standing(run: &RunJson) -> Markup {

@@ -166,6 +166,9 @@
     figure.querySelector(".hair").scrollIntoView({ block: "nearest", inline: "nearest" });
   });
 
+  // The latest runs are at the right, and a narrow screen does not show the whole of a chart.
+  for (const figure of document.querySelectorAll(".curves figure")) figure.scrollLeft = figure.scrollWidth;
+
   /** The charts were drawn anew: the run is elsewhere on them, or there no more. */
   document.addEventListener("page:renewed", () => {
     if (!reading) return;

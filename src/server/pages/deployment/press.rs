@@ -110,6 +110,6 @@ fn forbidden(why: &str, now: Timestamp) -> Page {
     };
     Page {
         status: StatusCode::FORBIDDEN,
-        html: frame::page("Nothing was done · vllm-prober", "../", &main, now),
+        html: frame::page("Nothing was done · vllm-prober", "../", None, &main, now),
     }
 }

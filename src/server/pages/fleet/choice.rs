@@ -8,6 +8,7 @@ use maud::{Markup, html};
 use super::row::Row;
 use super::selection::{Group, Order, Selection};
 use crate::condition::DeploymentState;
+use crate::server::pages::quantity::whole;
 
 /// How many there are of each group, and the way to them.
 pub(super) fn groups(rows: &[Row<'_>], selection: &Selection) -> Markup {
@@ -19,12 +20,12 @@ pub(super) fn groups(rows: &[Row<'_>], selection: &Selection) -> Markup {
     html! {
         nav.groups aria-label="Groups of deployments" {
             a.group href=(selection.showing(None)) aria-current=[current(None)] {
-                b { (rows.len()) } " all"
+                b { (whole(rows.len())) } " all"
             }
             @for (group, number) in groups {
                 a.group data-group=(group.label()) data-none[number == 0] title=(group.meaning())
                     href=(selection.showing(Some(group))) aria-current=[current(Some(group))] {
-                    b { (number) } " " (group.label().replace('-', " "))
+                    b { (whole(number)) } " " (group.label().replace('-', " "))
                 }
             }
         }
@@ -67,6 +68,12 @@ pub(super) fn form(rows: &[Row<'_>], selection: &Selection) -> Markup {
                     }
                 }
             }
+            label { span { "Direction" }
+                select name="dir" {
+                    option value="" { "ascending" }
+                    option value="desc" selected[selection.is_descending] { "descending" }
+                }
+            }
             @if let Some(show) = selection.show { input type="hidden" name="show" value=(show.label()); }
             button { "Apply" }
             @if selection.is_narrow() { a href="./" { "Show all" } }
@@ -79,7 +86,7 @@ pub(super) fn paging(selection: &Selection, page: usize, pages: usize) -> Markup
     html! {
         nav.paging aria-label="Pages of the table" {
             @if page > 1 { a rel="prev" href=(selection.on_page(page - 1)) { "← Previous" } }
-            span { "page " (page) " of " (pages) }
+            span { "page " (whole(page)) " of " (whole(pages)) }
             @if page < pages { a rel="next" href=(selection.on_page(page + 1)) { "Next →" } }
         }
     }

@@ -11,7 +11,7 @@ use crate::measure::Measure;
 use crate::server::pages::frame::ago;
 use crate::server::pages::last_run::last_run_in_words;
 use crate::server::pages::mark::{state, verdict};
-use crate::server::pages::quantity::{NONE, count, number, ratio, seconds, span};
+use crate::server::pages::quantity::{NONE, count, number, ratio, seconds, span, whole};
 use crate::server::pages::sparkline::sparkline;
 
 /// The columns: what is ordered by them, and their names. One without an order is a picture.
@@ -43,7 +43,7 @@ pub(super) fn html(
             caption {
                 (count(all, "deployment", "deployments"))
                 @if selection.order == Order::Problems && !selection.is_descending { ", problems first" }
-                @if rows.len() < all { ", " (rows.len()) " of them here" }
+                @if rows.len() < all { ", " (whole(rows.len())) " of them here" }
             }
             thead role="rowgroup" {
                 tr role="row" {
@@ -132,7 +132,7 @@ fn deployment(row: &Row<'_>, stale_after: u32, now: Timestamp) -> Markup {
             @match probe.next_run.map(|slot| slot.duration_since(now)) {
                 _ if probe.in_progress => "running",
                 Some(wait) if !wait.is_positive() => "waiting",
-                Some(wait) => { "in " (span(wait)) },
+                Some(wait) => { "in\u{a0}" (span(wait)) },
                 None => (NONE),
             }
         },

@@ -80,5 +80,5 @@ pub(in crate::server::pages) fn alone(
         p { "Run " code { (id) } "." }
     };
     let title = format!("Run of {name} · vllm-prober");
-    Some(frame::page(&title, "../", &main, now))
+    Some(frame::page(&title, "../", None, &main, now))
 }
