@@ -188,3 +188,48 @@ async fn a_clock_that_is_set_and_a_machine_that_slept_are_lived_through() {
     assert!(ended.success(), "{log:?}");
     simulator.stop().await.unwrap();
 }
+
+/// What `status` says of the daemon at `address`, with plain spaces.
+async fn status(address: &str) -> String {
+    let url = address.to_owned();
+    let run = move || program::run(&["status", "--url", &url]);
+    let (code, told, errors) = tokio::task::spawn_blocking(run).await.unwrap();
+    assert_eq!((code, errors.as_str()), (0, ""), "{told}");
+    told.replace('\u{a0}', " ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs libfaketime"]
+async fn status_tells_of_a_daemon_whose_clock_is_wrong_by_its_clock() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        speedup: 200.0,
+        ..Settings::new(Profile::named("nvfp4").unwrap())
+    };
+    let simulator = Simulator::start(settings).await.unwrap();
+    let config = directory.path().join("prober.yaml");
+    let text = format!(
+        "workloads:\n  burst: {{ requests: 16, max_tokens: 16, prompt: Count to ten. }}\n\
+         deployments:\n  - name: alpha\n    base_url: {}\n    probes: [{{ workload: burst, every: 1s }}]\n",
+        simulator.base_url()
+    );
+    std::fs::write(&config, text).unwrap();
+    for (offset, word) in [("+10800", "ahead of"), ("-10800", "behind")] {
+        let mut command = Command::new("env");
+        command
+            .env("LD_PRELOAD", library())
+            .env("FAKETIME", offset)
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        let (daemon, address) = Program::serve_by(&mut command, &config, &[]);
+        three_more(&address, 0.0).await;
+        let told = status(&address).await;
+        let clock = format!("the daemon's clock is 3 h {word} the one here");
+        assert!(told.contains(&clock), "{told}");
+        // Ages are as if the clock were right.
+        let row = told.lines().find(|line| line.starts_with("alpha"));
+        assert!(row.is_some_and(|row| row.contains(" s ago, ok")), "{told}");
+        let (ended, log) = daemon.terminate(PATIENCE);
+        assert!(ended.success(), "{log:?}");
+    }
+    simulator.stop().await.unwrap();
+}

@@ -3,9 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{Read, Write};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::net::TcpListener;
@@ -59,6 +60,56 @@ async fn what_is_shown_once_may_be_longer_than_the_terminal() {
     assert!(watched.contains("and 24 more; see fewer with"), "{watched}");
     let (hidden, shown) = (watched.rfind("\u{1b}[?25l"), watched.rfind("\u{1b}[?25h"));
     assert!(hidden.is_some() && shown > hidden, "{watched:?}");
+    stop.cancel();
+}
+
+/// The second Ctrl-C ends it also while the terminal, stopped by Ctrl-S, takes nothing in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_interrupt_ends_it_at_once() {
+    let stop = CancellationToken::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let board = Arc::new(Board::new(fleet::large(1_000, now())));
+    let served = Served::new(board, Arc::default(), String::new(), now());
+    tokio::spawn(serve(
+        vec![listener],
+        Arc::new(served),
+        Arc::default(),
+        stop.clone(),
+    ));
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("id");
+    let prober = env!("CARGO_BIN_EXE_vllm-prober");
+    let command = format!(
+        "stty cols 400 rows 1100 -echo; echo $$ > {}; exec {prober} status --url {url} --watch 100ms",
+        file.display()
+    );
+    // What the terminal shows is not read.
+    let mut terminal = Command::new("script")
+        .env("TERM", "xterm")
+        .env("SHELL", "/bin/sh")
+        .args(["-qec", &command, "/dev/null"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Of its first frame, which is longer than all buffers on the way, only the beginning is taken.
+    let mut shown = terminal.stdout.take().unwrap();
+    shown.read_exact(&mut [0]).unwrap();
+    let id = std::fs::read_to_string(&file).unwrap();
+    let state = || std::fs::read_to_string(format!("/proc/{}/stat", id.trim()));
+    let has_ended = || state().map_or(true, |stat| stat.contains(") Z "));
+    let mut interrupts = 0;
+    while !has_ended() {
+        assert!(interrupts < 50, "it goes on");
+        let told = Command::new("kill").args(["-INT", id.trim()]).status();
+        assert!(told.is_ok());
+        interrupts += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(interrupts > 1, "one is not to cut off what is being shown");
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
     stop.cancel();
 }
 

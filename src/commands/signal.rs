@@ -1,8 +1,15 @@
 //! The two signals that end the program in good order: SIGTERM from a service manager, SIGINT from a
 //! developer's keyboard.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+/// What is to be done before the process ends at once may take so long.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// A token that is cancelled when the program is told to stop; signals are caught from now on.
 ///
@@ -26,7 +33,8 @@ pub(super) fn stop_token_with(at_once: fn()) -> CancellationToken {
                     _ = interrupt.recv() => {}
                 }
                 if again {
-                    at_once();
+                    // A terminal that takes nothing in does not keep the process.
+                    let _ = timeout(PATIENCE, spawn_blocking(at_once)).await;
                     // 128 + SIGINT, as shells count.
                     std::process::exit(130);
                 }

@@ -294,6 +294,16 @@ fn heading(answer: &Answer, is_narrow: bool, fault: Option<&str>, now: Timestamp
     }
     let [at, by_then] = [answer.at, now].map(|here| answer.daemon(here));
     head += &format!(", as of {}", instant(at, by_then));
+    if !answer.ahead.is_zero() {
+        let word = if answer.ahead.is_positive() {
+            "ahead of"
+        } else {
+            "behind"
+        };
+        // What it showed was told in whole seconds.
+        let off = span(answer.ahead.abs() + SignedDuration::from_secs(1));
+        head += &format!("\nthe daemon's clock is {off} {word} the one here");
+    }
     if let Some(fault) = fault {
         let age = span(now.duration_since(answer.at));
         head += &format!("\nwhat is shown is {age} old: {fault}");
@@ -355,7 +365,10 @@ mod tests {
             fleet: vec![row::tests::deployment("a")],
         };
         let head = heading(&answer, false, None, here).replace('\u{a0}', " ");
-        assert!(head.ends_with("as of 13:00 UTC"), "{head}");
+        assert!(
+            head.ends_with("as of 13:00 UTC\nthe daemon's clock is 60 min ahead of the one here"),
+            "{head}"
+        );
         // Its last run was at 11:57 by the daemon's clock.
         let row = row::Row::of(&answer.fleet[0], answer.daemon(here));
         let last = &row.cell(row::Column::LastRun).text;
