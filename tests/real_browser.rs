@@ -73,10 +73,17 @@ async fn inspect(browser: &Browser, url: &str, name: &str) {
                 body <= window && document <= window,
                 "{what} is {sizes} pixels wide"
             );
+            // What a table is of is read without scrolling it.
+            let cut = browser
+                .run("return [...document.querySelectorAll('.wide caption')].filter(one => one.getBoundingClientRect().right > innerWidth).length")
+                .await;
+            assert_eq!(cut, 0, "captions of {what} that are cut");
             assert_eq!(browser.faults().await, Vec::<String>::new(), "{what}");
             let mut complaints = browser.complaints().await;
-            // A query that makes no sense is answered as such.
-            complaints.retain(|complaint| !complaint.contains("400 (Bad Request)"));
+            // A query that makes no sense is answered as such, and a path that leads nowhere.
+            complaints.retain(|complaint| {
+                !complaint.contains("400 (Bad Request)") && !complaint.contains("404 (Not Found)")
+            });
             assert_eq!(complaints, Vec::<String>::new(), "{what}");
             browser.keep_picture(&what).await;
         }
@@ -266,6 +273,25 @@ async fn a_daemon_shows_its_deployments() {
         sleep(Duration::from_millis(200)).await;
     }
     inspect(&browser, &format!("{url}/"), "daemon").await;
+    // A run of it, with all that it has told of itself.
+    browser
+        .open(&format!("{url}/deployments/qwen3-32b-fp8"))
+        .await;
+    let run = browser
+        .run("return document.querySelector('.runs a[href*=\"runs/\"]').href")
+        .await;
+    let run = run.as_str().unwrap();
+    inspect(&browser, run, "daemon-run").await;
+    let log = browser
+        .run("return document.querySelector('pre.log').textContent.split('\\n').length")
+        .await;
+    assert!(log.as_u64().unwrap() > 3, "{log}");
+    // The log is scrolled by the keyboard, too.
+    let reached = browser
+        .run("const log = document.querySelector('pre.log'); log.focus(); return document.activeElement === log")
+        .await;
+    assert_eq!(reached, true);
+    inspect(&browser, &format!("{url}/no/such/page"), "nothing").await;
     browser.close().await;
     program.terminate(Duration::from_secs(20));
     for simulator in simulators {

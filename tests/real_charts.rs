@@ -230,6 +230,24 @@ async fn keys_go_from_run_to_run_zoom_and_open_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Chromium"]
+async fn a_phone_opens_a_chart_at_the_latest_runs() {
+    let stop = CancellationToken::new();
+    let (browser, _) = looking(&stop).await;
+    browser.shows("light", 390, 844).await;
+    let here = browser.run("return location.href").await;
+    browser.open(here.as_str().unwrap()).await;
+    let beyond = "const figure = document.querySelector('.curves figure');
+        const caption = figure.querySelector('figcaption').getBoundingClientRect();
+        return [figure.scrollWidth - figure.clientWidth, figure.scrollWidth - figure.clientWidth - figure.scrollLeft, caption.left]";
+    let found = browser.run(beyond).await;
+    let [room, left, caption] = [0, 1, 2].map(|n| found[n].as_f64().unwrap());
+    assert!(room > 50.0 && left < 2.0 && caption >= 0.0, "{found}");
+    browser.close().await;
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Chromium"]
 async fn a_finger_reads_a_run_off_and_buttons_zoom() {
     let stop = CancellationToken::new();
     let (browser, _) = looking(&stop).await;
