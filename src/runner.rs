@@ -61,6 +61,16 @@ pub enum RunError {
     Panicked(String),
 }
 
+impl RunError {
+    /// What happened, without where anything lies on this machine.
+    pub fn without_paths(&self) -> String {
+        match self {
+            Self::Client(error) => error.without_paths(),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// What is to be replayed, against whom, and what is known of the server from before.
 #[derive(Clone, Debug)]
 pub struct Attempt {

@@ -62,3 +62,54 @@ pub enum ClientError {
     #[error("cannot set up HTTP: {0}")]
     Http(#[from] reqwest::Error),
 }
+
+impl ClientError {
+    /// What happened, without where anything lies on this machine: fit for those who may look at the prober and have
+    /// no business with its files. The log says the rest.
+    pub fn without_paths(&self) -> String {
+        match self {
+            Self::SecretFile { what, source, .. } => {
+                format!("cannot read the {what} file, which the log names: {source}")
+            }
+            Self::SecretText { what, .. } => format!(
+                "the {what} is empty or holds characters that an HTTP header cannot carry; the log says where it is from"
+            ),
+            Self::Pem { what, message, .. } => {
+                format!("cannot use the {what} file, which the log names: {message}")
+            }
+            Self::SecretEnv { .. } | Self::NoToken { .. } | Self::Tls(_) | Self::Http(_) => {
+                self.to_string()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_told_only_to_the_log() {
+        let path = PathBuf::from("/run/secrets/here");
+        for error in [
+            ClientError::SecretFile {
+                what: "token".to_owned(),
+                path: path.clone(),
+                source: std::io::ErrorKind::NotFound.into(),
+            },
+            ClientError::SecretText {
+                what: "token".to_owned(),
+                origin: path.display().to_string(),
+            },
+            ClientError::Pem {
+                what: "CA",
+                path,
+                message: "it is empty".to_owned(),
+            },
+        ] {
+            assert!(error.to_string().contains("/run/secrets/here"), "{error}");
+            let told = error.without_paths();
+            assert!(!told.contains("here") && told.contains("the log"), "{told}");
+        }
+    }
+}

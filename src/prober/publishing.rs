@@ -78,7 +78,7 @@ impl Prober {
                 log::no_run(&deployment, &workload, run_id, &why, backoff);
                 self.board.update(probe.0, |status| {
                     status.in_progress = false;
-                    status.did_not_run(run_id.cloned(), why.to_string(), now());
+                    status.did_not_run(run_id.cloned(), why.without_paths(), now());
                 });
             }
         }

@@ -27,6 +27,7 @@ mod buttons;
 mod floods;
 mod http2;
 mod real;
+mod told;
 mod toolkit;
 
 use authority::{Authority, write};
