@@ -230,7 +230,7 @@ fn read_rate_limit(field: &Field<'_>) -> Option<RateLimit> {
     }
     let burst = burst.unwrap_or_default();
     if burst == 0 {
-        field.mistake(
+        field.warning(
             "a burst of zero lets no request through",
             "add how many may come at once, as in `burst: 20`",
         );
@@ -318,12 +318,6 @@ mod tests {
                 "true or false",
                 "http2",
             ),
-            (
-                "rate_limit: { interval: 1s }",
-                1,
-                "burst of zero",
-                "burst: 20",
-            ),
             ("rate_limit: { interval: 5, burst: 1 }", 1, "no unit", "5s"),
         ] {
             let told = load(text).unwrap_err();
@@ -350,6 +344,24 @@ mod tests {
         assert!(
             warning.contains("cost 15") && !warning.contains("mDwo"),
             "{warning}"
+        );
+    }
+
+    #[test]
+    fn a_limit_that_lets_nothing_through_is_taken_with_a_warning() {
+        let loaded = load("rate_limit: { interval: 1s }").unwrap();
+        let warning = loaded.warnings[0].to_string();
+        assert!(
+            warning.contains("burst of zero") && warning.contains("burst: 20"),
+            "{warning}"
+        );
+        assert!(!loaded.web.rate_limit.unwrap().allows());
+        assert!(
+            load("rate_limit: { burst: 5 }")
+                .unwrap()
+                .web
+                .rate_limit
+                .is_none()
         );
     }
 

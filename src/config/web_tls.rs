@@ -195,14 +195,26 @@ fn read_clients(section: &Section<'_>, files: &Files) -> Option<(ClientPolicy, R
     let mut authorities = RootCertStore::empty();
     let Some((name, field)) = given.into_iter().flatten().next() else {
         if policy.verifies() {
-            section.whole.mistake(
-                format!(
-                    "`{}` needs to know whose certificates are good",
+            // As Go has it.
+            authorities.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            let trusts_someone = !authorities.is_empty();
+            let place = filled("client_auth_type").map(|(_, field)| field)?;
+            let mend = "add `client_ca_file: clients-ca.crt`";
+            if trusts_someone {
+                let message = format!(
+                    "without `client_ca_file`, `{}` takes whoever has a certificate of any authority that \
+                     this system trusts",
                     policy.label()
-                ),
-                "add `client_ca_file: clients-ca.crt`",
-            );
-            return None;
+                );
+                place.warning(message, mend);
+            } else {
+                let message = format!(
+                    "`{}` needs to know whose certificates are good, and this system trusts no authority",
+                    policy.label()
+                );
+                place.mistake(message, mend);
+                return None;
+            }
         }
         return Some((policy, authorities));
     };

@@ -40,7 +40,7 @@ impl RateLimit {
         )))
     }
 
-    fn allows(&self) -> bool {
+    pub(crate) fn allows(&self) -> bool {
         let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         bucket.take(Instant::now())
     }

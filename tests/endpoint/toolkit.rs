@@ -44,6 +44,24 @@ const CASES: &[(&str, &str, bool, bool)] = &[
         false,
     ),
     (
+        "certificates that are verified, by the system's authorities",
+        "tls_server_config: {cert_file: server.crt, key_file: server.key, client_auth_type: VerifyClientCertIfGiven}",
+        true,
+        true,
+    ),
+    (
+        "certificates that are demanded and verified, by the system's authorities",
+        "tls_server_config: {cert_file: server.crt, key_file: server.key, client_auth_type: RequireAndVerifyClientCert}",
+        true,
+        true,
+    ),
+    (
+        "a limit that lets nothing through",
+        "rate_limit: {interval: 1s, burst: 0}",
+        true,
+        false,
+    ),
+    (
         "no key",
         "tls_server_config: {cert_file: server.crt}",
         false,
