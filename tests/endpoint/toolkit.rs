@@ -255,12 +255,6 @@ const CASES: &[(&str, &str, bool, bool)] = &[
         false,
     ),
     (
-        "verified by nobody",
-        "tls_server_config: {cert_file: server.crt, key_file: server.key, client_auth_type: RequireAndVerifyClientCert}",
-        false,
-        false,
-    ),
-    (
         "no version left",
         "tls_server_config: {cert_file: server.crt, key_file: server.key, min_version: TLS13, max_version: TLS12}",
         false,
