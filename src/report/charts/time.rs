@@ -58,6 +58,9 @@ const DAY: i64 = 86_400;
 const MOST_TICKS: i64 = 7;
 const TICK: f64 = 95.0;
 
+/// Pixels from a tick to the right end of the axis at least, so that its label is not cut.
+const TICK_END: f64 = 32.0;
+
 /// Runs that follow each other without anything in between, each with its value.
 pub type Segment = Vec<(Timestamp, f64)>;
 
@@ -295,6 +298,7 @@ impl Ticks {
         let step = step.unwrap_or(1);
         let points = (first.div_euclid(step) + 1..=last.div_euclid(step))
             .map(|tick| (tick * step) as f64)
+            .filter(|tick| (to - tick) / (to - from) * width >= TICK_END)
             .collect();
         Self {
             from,
@@ -466,6 +470,8 @@ mod tests {
         assert_eq!(ticks.format_ext(&21_600.0), "Jan 01 06:00");
         let narrow = Ticks::new(1_000.0, 80_000.0, 300.0);
         assert_eq!(narrow.points, [43_200.0]);
+        let late = Ticks::new(1_000.0, 65_000.0, 852.0);
+        assert_eq!(late.points.last(), Some(&54_000.0), "64,800 is cut");
         let years = Ticks::new(0.0, 3e9, 852.0);
         assert!(years.points.len() <= 10, "{:?}", years.points);
     }
