@@ -292,6 +292,17 @@ async fn a_daemon_shows_its_deployments() {
         .await;
     assert_eq!(reached, true);
     inspect(&browser, &format!("{url}/no/such/page"), "nothing").await;
+    // It is asked for again as any page, and is no sign that nobody answers.
+    browser
+        .run("document.querySelector('.asof').append('asking'); document.dispatchEvent(new Event('page:ask'))")
+        .await;
+    let renewed =
+        "return document.querySelector('.asof').textContent.includes('asking') ? [] : [1]";
+    until(&browser, renewed, 1).await;
+    let lost = browser
+        .run("return document.documentElement.dataset.lost === undefined")
+        .await;
+    assert_eq!(lost, true);
     browser.close().await;
     program.terminate(Duration::from_secs(20));
     for simulator in simulators {

@@ -155,7 +155,7 @@
     const patience = setTimeout(() => mine.abort("late"), PATIENCE);
     const address = location.href;
     try {
-      const answer = await fetch(address, { cache: "no-store", signal: mine.signal });
+      const answer = await fetch(address, { headers: { accept: "text/html" }, cache: "no-store", signal: mine.signal });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       // What a proxy says in place of the program is no page of it.
       if (!page.querySelector("main") || !page.querySelector(".asof")) throw new Error(answer.statusText);
