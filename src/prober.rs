@@ -378,7 +378,7 @@ impl Prober {
 
     async fn drain(mut self) {
         // Whoever waits for one is told at once that nothing will come of it.
-        self.orders = None;
+        (self.orders, self.plans) = (None, None);
         self.visits.going.shutdown().await;
         if self.running.is_empty() {
             return;

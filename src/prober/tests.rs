@@ -1,4 +1,4 @@
-//! A prober whose runs panic, beside a deployment that has nothing to do with it.
+//! A prober whose runs panic, beside a deployment that has nothing to do with it; and one that ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -209,4 +209,26 @@ async fn another_plan_ends_the_rest_only_of_a_probe_that_is_another_in_it() {
     shown(&board, has_begun(2)).await;
     stop.cancel();
     timeout(PATIENCE, probing).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn no_plan_waits_for_the_last_runs() {
+    let plan = plan(&["slow"]);
+    let board = Arc::new(plan.board());
+    let (plans, next_plans) = mpsc::channel::<NextPlan>(1);
+    let waits = Plan {
+        shutdown_grace: PATIENCE,
+        ..plan
+    };
+    let mut prober = Prober::new(waits, Arc::clone(&board)).following(next_plans);
+    prober.measuring =
+        |_, cut| async move { Err(cut.cancelled().map(|()| RunError::Cut).await) }.boxed();
+    let stop = CancellationToken::new();
+    let probing = tokio::spawn(prober.run(stop.clone()));
+    shown(&board, |probes| probes[0].in_progress).await;
+    stop.cancel();
+    let refused = timeout(Duration::from_secs(5), plans.closed()).await;
+    refused.expect("a reload would wait until the last run has ended");
+    assert!(!probing.is_finished());
+    probing.abort();
 }
