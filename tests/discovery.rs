@@ -309,6 +309,51 @@ async fn a_list_of_a_server_is_followed_and_its_failures_change_nothing() {
     simulator.stop().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_asks_otherwise_for_a_list_keeps_what_it_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let good = groups(&["of-server"], "gpu-0:8000");
+    let answer: Answer = Arc::new(Mutex::new(("200 OK", "application/json", good)));
+    let server = inventory(&answer);
+    let list = directory.path().join("one.yml");
+    std::fs::write(&list, groups(&["of-file"], "gpu-1:8000")).unwrap();
+    let entries = |files: &str, interval: &str, auth: &str| {
+        [
+            format!("  - file_sd: {{ files: [{files}] }}\n{IDLE}"),
+            format!(
+                "  - http_sd: {{ url: \"{}/sd\", refresh_interval: {interval}{auth} }}\n{IDLE}",
+                server.base_url()
+            ),
+        ]
+    };
+    let auths = "auths: { other: { bearer_token_file: token } }\n";
+    std::fs::write(directory.path().join("token"), "planted-other-91ab").unwrap();
+    let config = configuration(directory.path(), auths, &entries("one.yml", "1s", ""));
+    let arguments = [&SWIFT[..], &["--web.enable-lifecycle"]].concat();
+    let (daemon, base_url) = Program::serve_with(&config, &arguments);
+    assert_eq!(offered(&base_url).await, ["of-file", "of-server"]);
+    // Both sources fail, and then it is changed where else, how often and as whom they are asked.
+    std::fs::write(&list, "- tragets: []\n").unwrap();
+    answer.lock().unwrap().0 = "500 Oops";
+    until(&base_url, |text| {
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("vllm_probe_discovery_failing{"));
+        lines.filter(|line| line.ends_with(" 1")).count() == 2
+    })
+    .await;
+    for (files, interval, auth) in [
+        ("one.yml", "2s", ""),
+        ("one.yml, two.yml", "2s", ", auth: other"),
+    ] {
+        configuration(directory.path(), auths, &entries(files, interval, auth));
+        let reload = http::post(&format!("{base_url}/-/reload")).await.unwrap();
+        assert_eq!(reload.0, 200, "{}", reload.1);
+        assert_eq!(offered(&base_url).await, ["of-file", "of-server"]);
+    }
+    assert!(daemon.terminate(PATIENCE).0.success());
+}
+
 /// The most memory that a process has had, in kB.
 fn most_memory(id: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();

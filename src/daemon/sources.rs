@@ -106,8 +106,7 @@ impl Sources {
     /// said if it cannot be read. Returns once all were read, or have had their time.
     pub(super) async fn follow(&mut self, sources: &[DeploymentSource]) {
         let followed = sources.iter().map(|named| {
-            let same = |known: &&Followed| known.source == named.source;
-            let known = self.followed.iter().find(same);
+            let known = self.known(&named.source, sources);
             let before = known.map(|known| known.reading.borrow().clone());
             self.start(named, before.unwrap_or_default())
         });
@@ -119,6 +118,16 @@ impl Sources {
         // Those who are late are taken in when they come.
         let _ = timeout(FIRST_READING, join_all(first)).await;
         self.followed = followed;
+    }
+
+    /// The source as it was followed before, or one that is followed no more and told the same list.
+    fn known(&self, source: &Source, sources: &[DeploymentSource]) -> Option<&Followed> {
+        let goes_on = |known: &Followed| sources.iter().any(|other| other.source == known.source);
+        let is_asked_otherwise =
+            |known: &&Followed| known.source.is_list_of(source) && !goes_on(known);
+        let mut followed = self.followed.iter();
+        let same = followed.find(|known| known.source == *source);
+        same.or_else(|| self.followed.iter().find(is_asked_otherwise))
     }
 
     /// Returns once some source has been read again.

@@ -75,6 +75,19 @@ impl Source {
         }
     }
 
+    /// Whether it tells the list that `other` tells, though it may be asked as someone else, more often, or for more
+    /// files.
+    pub fn is_list_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Files(one), Self::Files(other)) => {
+                let mut patterns = one.patterns.iter();
+                patterns.any(|pattern| other.patterns.contains(pattern))
+            }
+            (Self::Http(one), Self::Http(other)) => one.url == other.url,
+            (Self::Files(_), Self::Http(_)) | (Self::Http(_), Self::Files(_)) => false,
+        }
+    }
+
     /// What it is called in words: the patterns, or the address.
     pub fn name(&self) -> String {
         match self {
