@@ -354,6 +354,40 @@ async fn a_reload_that_asks_otherwise_for_a_list_keeps_what_it_said() {
     assert!(daemon.terminate(PATIENCE).0.success());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_before_the_daemon_is_ready_is_a_reload_and_not_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, asked) = std::sync::mpsc::channel();
+    let (go_on, told) = std::sync::mpsc::channel::<()>();
+    let (first, told) = (Mutex::new(first), Mutex::new(told));
+    let habits = Habits {
+        gets: Arc::new(move |asked: &Asked, wire: &mut Wire| {
+            if asked.number == 0 {
+                let _ = first.lock().unwrap().send(());
+                let _ = told.lock().unwrap().recv_timeout(PATIENCE);
+            }
+            wire.document("200 OK", "application/json", "[]")
+        }),
+        ..Habits::default()
+    };
+    let server = Scripted::with(habits, Arc::new(|_, wire| wire.hang_up()));
+    let entry = format!(
+        "  - http_sd: {{ url: \"{}/sd\" }}\n{IDLE}",
+        server.base_url()
+    );
+    let config = configuration(directory.path(), "", &[entry]);
+    let (mut daemon, _) = Program::serve_with(&config, &["--config.watch-interval", "0s"]);
+    asked.recv_timeout(PATIENCE).unwrap();
+    let hangup = std::process::Command::new("kill")
+        .args(["-HUP", &daemon.id().to_string()])
+        .status();
+    assert!(hangup.unwrap().success());
+    go_on.send(()).unwrap();
+    let line = daemon.line("configuration read anew", PATIENCE);
+    assert!(line.contains("by=SIGHUP"), "{line}");
+    assert!(daemon.terminate(PATIENCE).0.success());
+}
+
 /// The most memory that a process has had, in kB.
 fn most_memory(id: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();

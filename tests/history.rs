@@ -458,6 +458,30 @@ async fn a_history_that_cannot_be_opened_ends_the_start_with_its_mend() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_waits_for_the_history_ends_when_it_is_told_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = configuration(directory.path(), 1, "http://127.0.0.1:9", NEVER);
+    let storage = directory.path().join("data");
+    std::fs::create_dir(&storage).unwrap();
+    let options = SqliteConnectOptions::new().filename(storage.join("history.db"));
+    let mut other = options.create_if_missing(true).connect().await.unwrap();
+    sqlx::query("BEGIN EXCLUSIVE")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let (daemon, _) = Program::serve(&config);
+    // Less than it would wait for the other process.
+    let (status, log) = daemon.terminate(Duration::from_secs(5));
+    assert!(status.success(), "{log:?}");
+    assert!(
+        log.iter()
+            .any(|line| line.contains("stopped before it was ready")),
+        "{log:?}"
+    );
+    other.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn runs_are_listed_shown_exported_and_imported_while_the_daemon_writes() {
     let directory = tempfile::tempdir().unwrap();
     let storage = directory.path().join("data");

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::SignedDuration;
-use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tokio::signal::unix::Signal;
+use tracing::{error, info, warn};
 
 use super::logging::LogArgs;
 use super::signal;
@@ -65,7 +65,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 pub async fn run(args: ServeArgs) -> ExitCode {
     args.log.start();
     // The handlers stand before anything is announced, so that no signal is lost.
-    let stop = signal::stop_token();
+    let (stop, hangups) = (signal::stop_token(), signal::hangups());
     let config = match load(&args.config_file) {
         Ok(config) => config,
         Err(mistakes) => {
@@ -81,7 +81,19 @@ pub async fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match serve(&args, config, front, web, stop).await {
+    let ready = ready(&args, config, front, web, hangups);
+    let ended = match stop.run_until_cancelled(ready).await {
+        Some(Ok(daemon)) => {
+            let ended = daemon.run(stop).await;
+            ended.map_err(|error| format!("the server failed: {error}"))
+        }
+        Some(Err(message)) => Err(message),
+        None => {
+            info!("stopped before it was ready");
+            Ok(())
+        }
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             error!("{message}");
@@ -90,13 +102,15 @@ pub async fn run(args: ServeArgs) -> ExitCode {
     }
 }
 
-async fn serve(
+/// A daemon that is ready to run. It may take a while until another process lets go of the history, or the lists are
+/// read.
+async fn ready(
     args: &ServeArgs,
     config: Config,
     front: Arc<Front>,
     web: Option<WebFile>,
-    stop: CancellationToken,
-) -> Result<(), String> {
+    hangups: Option<Signal>,
+) -> Result<Daemon, String> {
     let listeners = args.web.listeners().await?;
     args.web.announce(&listeners, &front);
     let storage = |error| format!("--storage.path {}: {error}", args.storage_path.display());
@@ -109,15 +123,13 @@ async fn serve(
         contents,
     } = loaded(config);
     let watch = Some(args.watch_interval).filter(|interval| !interval.is_zero());
-    let (discovery, plan) = tokio::select! {
-        started = Discovery::start(plan, sources, watch) => started,
-        () = stop.cancelled() => return Ok(()),
-    };
+    let (discovery, plan) = Discovery::start(plan, sources, watch).await;
     let file = args.config_file.clone();
     let reload = Reload {
         load: Arc::new(move || load(&file).map(loaded)),
         contents,
         watch,
+        hangups,
         discovery,
         web,
     };
@@ -135,8 +147,7 @@ async fn serve(
     if args.web.enable_lifecycle {
         daemon = daemon.allowing_lifecycle();
     }
-    let ended = daemon.run(stop).await;
-    ended.map_err(|error| format!("the server failed: {error}"))
+    Ok(daemon)
 }
 
 /// Reads the configuration, and logs its warnings.

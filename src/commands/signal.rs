@@ -1,9 +1,9 @@
-//! The two signals that end the program in good order: SIGTERM from a service manager, SIGINT from a
-//! developer's keyboard.
+//! The signals that the program follows: SIGTERM from a service manager and SIGINT from a developer's keyboard end it
+//! in good order, SIGHUP has a daemon read its configuration anew.
 
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -43,4 +43,10 @@ pub(super) fn stop_token_with(at_once: fn()) -> CancellationToken {
         });
     }
     stop
+}
+
+/// Every SIGHUP from now on: one that nobody awaits ends the process. A system that has no such signal, or no more
+/// handlers, has none.
+pub(super) fn hangups() -> Option<Signal> {
+    signal(SignalKind::hangup()).ok()
 }

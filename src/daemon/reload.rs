@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
@@ -53,6 +53,8 @@ pub struct Reload {
     pub contents: Contents,
     /// How often they are looked at; never if absent.
     pub watch: Option<Duration>,
+    /// Every SIGHUP since the start, if there is such a thing.
+    pub hangups: Option<Signal>,
     /// Whom to probe by it.
     pub discovery: Discovery,
     /// Who is let in, if a file tells.
@@ -75,6 +77,7 @@ impl std::fmt::Debug for Reload {
             load: _,
             contents,
             watch,
+            hangups: _,
             discovery,
             web,
         } = self;
@@ -102,8 +105,7 @@ impl Reload {
         felt: Felt<'_>,
         stop: CancellationToken,
     ) {
-        // A system that has no such signal, or no more handlers, still has the other two ways.
-        let mut hangup = signal(SignalKind::hangup()).ok();
+        let mut hangups = self.hangups.take();
         let mut seen = self.contents.clone();
         let mut looks = self.watch.map(looks_every);
         let mut web_looks = self.web.as_ref().map(|_| looks_every(web::LOOK_EVERY));
@@ -114,7 +116,7 @@ impl Reload {
         while !stop.is_cancelled() {
             let cause = tokio::select! {
                 () = stop.cancelled() => return,
-                () = hung_up(&mut hangup) => Cause::Signal,
+                () = hung_up(&mut hangups) => Cause::Signal,
                 Some(answer) = requests.recv() => Cause::Request(answer),
                 () = next_look(&mut looks) => {
                     if read_again(seen.clone()).await == seen {
