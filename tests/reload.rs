@@ -247,6 +247,37 @@ async fn files_that_change_are_noticed_also_when_links_are_swapped() {
     simulator.stop().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_configuration_lacked_is_taken_in_as_soon_as_it_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let list = [deployment("a", "http://gpu-0:8000", "12h")];
+    let config = write(directory.path(), &list);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let (mut daemon, address) = Program::serve_with(&config, &["--config.watch-interval", "50ms"]);
+    // The files are copied one after the other: first the one that names the others.
+    let next = text.replace("prompt.txt", "next.txt").replace(
+        "deployments:\n  - name: a\n",
+        "auths: { key: { bearer_token_file: key } }\ndeployments:\n  - name: b\n    auth: key\n",
+    );
+    std::fs::write(&config, next).unwrap();
+    let refused = "the configuration cannot be used";
+    daemon.line(refused, PATIENCE);
+    until(&address, |text| value(text, SUCCESSFUL) == Some(0.0)).await;
+    std::fs::write(directory.path().join("next.txt"), "Count to nine.\n").unwrap();
+    let line = daemon.line(refused, PATIENCE);
+    assert!(!line.contains("next.txt") && line.contains("key"), "{line}");
+    // It is told once, however often it is looked whether something has changed.
+    sleep(Duration::from_millis(300)).await;
+    std::fs::write(directory.path().join("key"), "planted-77aa").unwrap();
+    daemon.line("configuration read anew", PATIENCE);
+    let text = metrics(&address).await;
+    assert!(text.contains("deployment=\"b\"") && value(&text, SUCCESSFUL) == Some(1.0));
+    let (status, log) = daemon.terminate(PATIENCE);
+    assert!(status.success());
+    let told = log.iter().filter(|line| line.contains(refused)).count();
+    assert_eq!(told, 2, "{log:#?}");
+}
+
 /// Open files and threads of a process, and its memory in kB.
 fn held(id: u32) -> (usize, usize, u64) {
     let count = |what: &str| {

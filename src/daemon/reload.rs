@@ -106,6 +106,8 @@ impl Reload {
         stop: CancellationToken,
     ) {
         let mut hangups = self.hangups.take();
+        // Why it was not taken when it was last read.
+        let mut refused: Option<String> = None;
         let mut seen = self.contents.clone();
         let mut looks = self.watch.map(looks_every);
         let mut web_looks = self.web.as_ref().map(|_| looks_every(web::LOOK_EVERY));
@@ -119,7 +121,8 @@ impl Reload {
                 () = hung_up(&mut hangups) => Cause::Signal,
                 Some(answer) = requests.recv() => Cause::Request(answer),
                 () = next_look(&mut looks) => {
-                    if read_again(seen.clone()).await == seen {
+                    // What a refused one lacks may be in files that nobody knows of yet.
+                    if refused.is_none() && read_again(seen.clone()).await == seen {
                         continue;
                     }
                     Cause::Files
@@ -140,15 +143,22 @@ impl Reload {
                     continue;
                 }
             };
+            let before = seen.clone();
             seen = read_again(seen).await;
             let done = self.once(&felt).await;
             match &done {
                 Ok(()) => {
                     info!(by = cause.word(), "configuration read anew");
                     seen = self.contents.clone();
+                    refused = None;
                 }
-                // What was refused is not to be told every time; what has changed since it was read is.
+                // What was refused is told again only if that is news, or if someone asked.
+                Err(mistakes)
+                    if matches!(cause, Cause::Files)
+                        && seen == before
+                        && refused.as_ref() == Some(mistakes) => {}
                 Err(mistakes) => {
+                    refused = Some(mistakes.clone());
                     felt.served.reload_failed(now());
                     error!(
                         by = cause.word(),
