@@ -162,7 +162,7 @@ impl Line {
 
     fn say(&self, message: &str) {
         if let Err(error) = self.socket.send_to_addr(message.as_bytes(), &self.address) {
-            debug!(%error, message, "the supervisor did not hear");
+            debug!(%error, unheard = message, "the supervisor did not hear");
         }
     }
 }

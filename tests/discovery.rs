@@ -183,6 +183,31 @@ async fn a_list_in_a_file_is_followed_and_what_is_the_same_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_log_in_json_tells_the_labels_of_a_target_that_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let hostile = "a\n\"b\" \u{1b}[31m";
+    let list = json!([{"targets": ["a/b"], "labels": {"x": hostile}}]);
+    std::fs::write(directory.path().join("targets.json"), list.to_string()).unwrap();
+    let entry = format!("  - file_sd: {{ files: [targets.json] }}\n{IDLE}");
+    let config = configuration(directory.path(), "", &[entry]);
+    let (mut daemon, base_url) = Program::serve_by(
+        &mut std::process::Command::new("env"),
+        &config,
+        &[&SWIFT[..], &["--log.format", "json"]].concat(),
+    );
+    until(&base_url, |text| {
+        of_source(text, "refused_targets") == Some(1.0)
+    })
+    .await;
+    let line = daemon.line("a target cannot be probed", PATIENCE);
+    let told: Value = serde_json::from_str(&line).unwrap();
+    assert!(told["labels"].as_str().unwrap().contains("a/b"), "{line}");
+    // Of two fields of one name most readers keep one.
+    assert_eq!(line.matches("\"target\":").count(), 1, "{line}");
+    assert!(daemon.terminate(PATIENCE).0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reload_keeps_what_a_list_said_and_takes_in_another_template() {
     let directory = tempfile::tempdir().unwrap();
     let list = directory.path().join("targets.yml");

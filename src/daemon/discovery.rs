@@ -160,7 +160,8 @@ impl Discovery {
                     ""
                 };
                 if news <= MOST_TOLD {
-                    warn!(source, target = named.1.target(), mend, "{what}{message}");
+                    // Not `target`: of a JSON line that is the part of the program that writes it.
+                    warn!(source, labels = named.1.target(), mend, "{what}{message}");
                 }
             }
             remarks.insert(named);

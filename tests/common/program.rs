@@ -64,11 +64,13 @@ impl Program {
             storage,
         ]);
         let mut program = Self::start(command.args(arguments));
-        let line = program.line("message=listening", Duration::from_secs(10));
+        // In either form of the log.
+        let line = program.line("listening", Duration::from_secs(10));
+        let line = line.replace("\"address\":\"", "address=");
         let address = line
             .split("address=")
             .nth(1)
-            .and_then(|rest| rest.split_whitespace().next());
+            .and_then(|rest| rest.split([' ', '"']).next());
         let base_url = format!("http://{}", address.expect("the log says where it listens"));
         (program, base_url)
     }
