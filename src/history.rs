@@ -25,6 +25,7 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
+use tracing::warn;
 
 pub use self::entry::{Entry, Point, Series};
 pub use self::error::HistoryError;
@@ -198,6 +199,10 @@ impl History {
             if writer.writes_to(&self.file).await {
                 return Ok(writer);
             }
+            warn!(
+                file = %self.file.display(),
+                "the file of the history is gone, or another one is in its place; it is opened anew"
+            );
             // Its write-ahead log must not be taken for that of the file that is there now.
             writer.close().await;
         }

@@ -458,6 +458,33 @@ async fn a_history_that_cannot_be_opened_ends_the_start_with_its_mend() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_is_taken_away_begins_anew_and_the_log_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let simulator = simulator().await;
+    let config = configuration(directory.path(), 1, &simulator.base_url(), "every: 1s");
+    let (mut daemon, base_url) = Program::serve(&config);
+    let series = "vllm_probe_runs_total{deployment=\"d0\"";
+    scrape_until(&base_url, series, |runs| runs >= 1.0).await;
+    let storage = directory.path().join("data");
+    // At once, so that nothing is begun anew in between.
+    std::fs::rename(&storage, directory.path().join("elsewhere")).unwrap();
+    let line = daemon.line("the file of the history is gone", PATIENCE);
+    assert!(
+        line.contains("level=warn") && line.contains("history.db"),
+        "{line}"
+    );
+    let (status, log) = daemon.terminate(PATIENCE);
+    assert!(status.success());
+    assert!(!stored(&storage).await.is_empty(), "{}", log.join("\n"));
+    let told = log
+        .iter()
+        .filter(|line| line.contains("history is gone"))
+        .count();
+    assert_eq!(told, 1, "{}", log.join("\n"));
+    simulator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_waits_for_the_history_ends_when_it_is_told_to() {
     let directory = tempfile::tempdir().unwrap();
     let config = configuration(directory.path(), 1, "http://127.0.0.1:9", NEVER);
