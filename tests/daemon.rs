@@ -240,3 +240,27 @@ async fn a_run_beyond_the_grace_period_is_cut_and_not_recorded() {
     );
     simulator.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_stays_unknown_is_no_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let simulator = simulator(100.0).await;
+    let config = configuration(directory.path(), "", &[("other", simulator.base_url())]);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replace("    probes:", "    model: nobody-serves-it\n    probes:");
+    std::fs::write(&config, text).unwrap();
+    let (daemon, base_url) = Program::serve(&config);
+    let state = r#"vllm_probe_deployment_state{deployment="other",state="unknown"}"#;
+    scrape_until(&base_url, state, " 1").await;
+    let series = r#"vllm_probe_runs_total{deployment="other""#;
+    scrape_until(&base_url, series, " 2").await;
+    let (status, log) = daemon.terminate(PATIENCE);
+    assert!(status.success());
+    let said = |text: &str| log.iter().any(|line| line.contains(text));
+    assert!(
+        said("run finished") && !said("changed state"),
+        "{}",
+        log.join("\n")
+    );
+    simulator.stop().await.unwrap();
+}

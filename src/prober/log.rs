@@ -159,9 +159,9 @@ pub(super) fn several_servers(deployment: &Deployment) {
 }
 
 /// A transition from one state to another, with what speaks for the new one.
-pub(super) fn transition(deployment: &Deployment, from: Option<DeploymentState>, to: &Condition) {
+pub(super) fn transition(deployment: &Deployment, from: DeploymentState, to: &Condition) {
     let Condition { state, evidence } = to;
-    let from = from.unwrap_or(DeploymentState::Unknown).label();
+    let from = from.label();
     match state {
         DeploymentState::Ok | DeploymentState::Asleep => {
             info!(deployment = %deployment.name, from, to = state.label(), evidence, "deployment changed state");

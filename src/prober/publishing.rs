@@ -9,7 +9,7 @@ use super::plan::PlannedProbe;
 use super::{Finished, Prober, judging, log, now};
 use crate::agenda::ProbeKey;
 use crate::board::DeploymentStatus;
-use crate::condition::Condition;
+use crate::condition::{Condition, DeploymentState};
 use crate::deployment::Deployment;
 use crate::environment::FieldChange;
 use crate::history::{self, EnvironmentChange};
@@ -97,9 +97,9 @@ impl Prober {
         let mut status = known
             .cloned()
             .unwrap_or_else(|| DeploymentStatus::unknown(now()));
-        let state = known.map(|known| known.condition.state);
-        if state != Some(condition.state) {
-            log::transition(deployment, state, &condition);
+        let before = known.map_or(DeploymentState::Unknown, |known| known.condition.state);
+        if before != condition.state {
+            log::transition(deployment, before, &condition);
         }
         (status.condition, status.seen_at) = (condition, now());
         if let Some((run, summary)) = run {
