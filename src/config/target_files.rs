@@ -133,7 +133,9 @@ fn found_by(pattern: &FilePattern) -> Result<Vec<PathBuf>, Mistakes> {
 
 fn is_of(pattern: &FilePattern, path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
-    let matches = |name| glob::Pattern::new(&pattern.name).is_ok_and(|glob| glob.matches(name));
+    // Go, in which Prometheus is written, negates a class by `^`, and `glob` by `!`.
+    let pattern_name = pattern.name.replace("[^", "[!");
+    let matches = |name| glob::Pattern::new(&pattern_name).is_ok_and(|glob| glob.matches(name));
     path.parent() == Some(&pattern.directory) && name.is_some_and(matches)
 }
 

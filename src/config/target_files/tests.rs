@@ -114,3 +114,19 @@ fn what_is_named_in_full_must_be_there_and_what_a_wildcard_finds_need_not() {
     let still = TargetFiles::read(&found, &after);
     assert_eq!(addresses(&still), ["b"]);
 }
+
+#[test]
+fn a_class_is_negated_as_prometheus_has_it() {
+    let lists = Lists::new();
+    for name in ["a1.yml", "b1.yml", "^1.yml"] {
+        lists.write(name, &[&format!("'{name}'")]);
+    }
+    let found = |pattern| {
+        addresses(&TargetFiles::read(
+            &[lists.pattern(pattern)],
+            &TargetFiles::default(),
+        ))
+    };
+    assert_eq!(found("[^a]1.yml"), ["^1.yml", "b1.yml"]);
+    assert_eq!(found("[a^]*.yml"), ["^1.yml", "a1.yml"]);
+}
