@@ -92,8 +92,8 @@ impl DeploymentStatus {
         }
     }
 
-    /// Takes in what the deployment runs on at `now`, and tells what has changed.
-    pub fn saw_environment(&mut self, seen: &Environment, now: Timestamp) -> Vec<FieldChange> {
+    /// Takes in what the deployment runs on, as a run saw it that ended at `ended_at`, and tells what has changed.
+    pub fn saw_environment(&mut self, seen: &Environment, ended_at: Timestamp) -> Vec<FieldChange> {
         self.contradictions = seen.contradictions();
         let changes = match &mut self.generation {
             Some(generation) => generation.observe(seen),
@@ -103,7 +103,7 @@ impl DeploymentStatus {
             }
         };
         if !changes.is_empty() {
-            self.changed(now, changes.clone());
+            self.changed(ended_at, changes.clone());
         }
         for change in &changes {
             *self.changes.entry(change.field).or_default() += 1;

@@ -25,7 +25,7 @@ mod student;
 pub use self::acknowledgement::{Acknowledgement, NothingToAcknowledge, Settlement};
 pub use self::boundary::{Boundaries, Boundary};
 pub use self::judge::{Edge, Judge, JudgedRun};
-pub use self::judgement::{Compared, Comparison, Judgement, StandingVerdict};
+pub use self::judgement::{Compared, Comparison, Effect, Judgement, StandingVerdict};
 pub use self::precision::{PresentLevel, Speedup, speedup, tokens_agree};
 use crate::closed_set::closed_set;
 pub use crate::measure::{Good, Measure, Tolerances};

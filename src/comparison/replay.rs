@@ -234,11 +234,8 @@ mod tests {
 
     #[test]
     fn each_change_has_its_own_before_and_after() {
-        let replay = Replay::of(
-            &series(&[(40, 1.0), (30, 0.9), (30, 0.9), (3, 0.9)]),
-            &[],
-            &Tolerances::default(),
-        );
+        let runs = series(&[(40, 1.0), (30, 0.9), (30, 0.9), (3, 0.9)]);
+        let replay = Replay::of(&runs, &[], &Tolerances::default());
         let told: Vec<_> = replay
             .changes
             .iter()
@@ -259,6 +256,25 @@ mod tests {
                 ("100", (29, 2), None),
             ]
         );
+        // The judges remember the same, though they are asked at the end only.
+        let mut judges = Judges::new(&Tolerances::default());
+        for run in &runs {
+            judges.feed(&run.figures);
+        }
+        let effects = judges.opinion().judgements[&Measure::DecodeTokensRate]
+            .effects
+            .iter()
+            .map(|effect| (effect.at, effect.comparison))
+            .collect::<Vec<_>>();
+        let replayed: Vec<_> = replay
+            .changes
+            .iter()
+            .filter_map(|change| {
+                let compared = change.compared.get(&Measure::DecodeTokensRate)?;
+                Some((change.at, *compared))
+            })
+            .collect();
+        assert_eq!(effects, replayed);
         assert_eq!(replay.verdicts.len(), 1, "{:?}", replay.verdicts);
         assert_eq!(replay.verdicts[0].against, Compared::Previous);
         assert!(replay.verdicts[0].comparison.is_some());

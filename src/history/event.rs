@@ -40,7 +40,7 @@ pub struct EnvironmentChange {
     pub id: String,
     /// The deployment's name.
     pub deployment: String,
-    /// When it was noticed.
+    /// When it was noticed: the end of the run that noticed it.
     pub at: Timestamp,
     /// The run that noticed it.
     pub run: RunId,

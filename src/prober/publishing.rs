@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tracing::info;
 use uuid::Uuid;
 
@@ -56,7 +57,8 @@ impl Prober {
             }) => {
                 log::run(&deployment, &workload, &run, &summary);
                 let condition = Condition::after_run(&run, &summary);
-                let fingerprint = self.judge(&deployment, condition, Some((&run, &summary)));
+                let fingerprint =
+                    self.judge(&deployment, condition, Some((&run, &summary, ended_at)));
                 let judged = judging::of_summary(&summary, ended_at, fingerprint);
                 self.board.update(probe.0, |status| {
                     status.in_progress = false;
@@ -90,7 +92,7 @@ impl Prober {
         &self,
         deployment: &Deployment,
         condition: Condition,
-        run: Option<(&Run, &Summary)>,
+        run: Option<(&Run, &Summary, Timestamp)>,
     ) -> String {
         let shown = self.board.snapshot();
         let known = shown.deployments.get(&deployment.name).map(AsRef::as_ref);
@@ -102,15 +104,15 @@ impl Prober {
             log::transition(deployment, before, &condition);
         }
         (status.condition, status.seen_at) = (condition, now());
-        if let Some((run, summary)) = run {
+        if let Some((run, summary, ended_at)) = run {
             status.process_start = summary.server.process_start.or(status.process_start);
             if summary.server.several_servers && !status.several_servers {
                 log::several_servers(deployment);
             }
             status.several_servers |= summary.server.several_servers;
-            let changes = status.saw_environment(&run.environment, now());
+            let changes = status.saw_environment(&run.environment, ended_at);
             log::environment(deployment, &changes);
-            self.store_changes(deployment, run, &changes);
+            self.store_changes(deployment, run, ended_at, &changes);
         }
         let generation = status.generation.as_ref();
         let fingerprint = generation.map(|generation| generation.fingerprint.clone());
@@ -123,6 +125,7 @@ impl Prober {
         &self,
         deployment: &Deployment,
         run: &Run,
+        ended_at: Timestamp,
         changes: &[FieldChange],
     ) {
         let Some(recorder) = self.recorder.clone().filter(|_| !changes.is_empty()) else {
@@ -131,7 +134,7 @@ impl Prober {
         let event = history::Event::EnvironmentChanged(EnvironmentChange {
             id: Uuid::now_v7().to_string(),
             deployment: deployment.name.to_string(),
-            at: now(),
+            at: ended_at,
             run: run.id.clone(),
             fields: changes.iter().map(FieldChangeJson::from).collect(),
         });

@@ -14,7 +14,7 @@ use super::acknowledgement::{Acknowledgement, NothingToAcknowledge, Settlement};
 use super::boundary::{Boundaries, Boundary};
 use super::clean::{CleanRun, CleanRuns, last, values};
 use super::contrast::{Contrast, Tolerance, decide, possible};
-use super::judgement::Compared;
+use super::judgement::{Compared, Effect};
 use super::known_change::KnownChange;
 use super::level::Level;
 use super::noise::Noise;
@@ -28,6 +28,9 @@ use crate::measure::Good;
 
 /// A level this many margins from the baseline, or nearer, has come back to it.
 const BACK_AT_BASELINE: f64 = 1.5;
+
+/// Changes whose effects are kept, apart from the last one's.
+const MOST_EFFECTS: usize = 32;
 
 /// What the judge is told of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,6 +69,8 @@ pub struct Judge {
     clean: CleanRuns,
     baseline: Level,
     known: Option<KnownChange>,
+    /// What changes did that are not the last one any more.
+    effects: Vec<Effect>,
     standing: Option<Standing>,
     restarts: Restarts,
 }
@@ -100,6 +105,7 @@ impl Judge {
             clean: CleanRuns::default(),
             baseline: Level::default(),
             known: None,
+            effects: Vec::new(),
             standing: None,
             restarts: Restarts::default(),
         }
@@ -148,14 +154,14 @@ impl Judge {
     /// Makes the present level the baseline, whatever stands. With fewer than 10 runs it grows before it is used.
     pub fn pin(&mut self) {
         self.baseline = Level::of(self.clean.of_level(self.level));
-        self.known = None;
+        self.end_change();
         self.standing = None;
     }
 
     /// Forgets the baseline, and what stands: the next clean runs become one.
     pub fn unpin(&mut self) {
         self.baseline = Level::default();
-        self.known = None;
+        self.end_change();
         self.standing = None;
     }
 
@@ -171,10 +177,24 @@ impl Judge {
         }
         self.start += 1;
         if boundary == Boundary::Change {
-            self.known = KnownChange::after(level)
-                .or_else(|| self.known.take().and_then(KnownChange::again));
+            let at = run.ended_at;
+            let next = KnownChange::after(level, at);
+            let last = self.end_change();
+            self.known = next.or_else(|| last?.again(at));
             self.level += 1;
         }
+    }
+
+    /// What is seen from now on is not the doing of the last known change: what it did is kept.
+    fn end_change(&mut self) -> Option<KnownChange> {
+        let noise = self.noise(0);
+        if let Some(effect) = noise.and_then(|noise| self.effect_of_change(&noise)) {
+            if self.effects.len() == MOST_EFFECTS {
+                self.effects.remove(0);
+            }
+            self.effects.push(effect);
+        }
+        self.known.take()
     }
 
     fn take_in(&mut self, run: CleanRun) {

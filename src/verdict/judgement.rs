@@ -18,6 +18,9 @@ pub struct Judgement {
     /// Against the environment before the last change; absent until there are 5 clean runs since it and 10
     /// before it.
     pub previous: Option<Comparison>,
+    /// What each of the last changes of the environment did, the oldest first; `previous` belongs to the latest of
+    /// them while it is there. Those that had too few runs have none.
+    pub effects: Vec<Effect>,
     /// Against the pinned baseline; absent until there are 5 clean runs beside the 10 of the baseline.
     pub baseline: Option<Comparison>,
     /// The median of the baseline, in the measure's own unit; absent before its first run.
@@ -81,6 +84,15 @@ pub struct Comparison {
     pub runs_after: usize,
     /// Clean runs before.
     pub runs_before: usize,
+}
+
+/// What one change of the environment did, as far as there were runs to tell, before the next one came.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Effect {
+    /// The end of the first run after the change.
+    pub at: Timestamp,
+    /// The runs since against those before it.
+    pub comparison: Comparison,
 }
 
 impl Comparison {

@@ -1,11 +1,15 @@
 //! What the last change of the environment did: the runs before it, the runs since, and the verdict.
 
+use jiff::Timestamp;
+
 use super::clean::{CleanRun, last};
 use super::{LEAST_AFTER, LEAST_BEFORE, MOST_AFTER, MOST_BEFORE, Verdict};
 
 /// A change of the environment that is judged, or was.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct KnownChange {
+    /// The end of the first run after it.
+    pub(super) at: Timestamp,
     before: Vec<CleanRun>,
     after: Vec<CleanRun>,
     /// Whether its verdict is still open.
@@ -17,10 +21,12 @@ pub(super) struct KnownChange {
 }
 
 impl KnownChange {
-    /// A change after these runs of one level. `None` when they are too few to compare anything with.
-    pub(super) fn after(level: &[CleanRun]) -> Option<Self> {
+    /// A change after these runs of one level, the first run since which ended at `at`. `None` when they are too few
+    /// to compare anything with.
+    pub(super) fn after(level: &[CleanRun], at: Timestamp) -> Option<Self> {
         let before = last(level, MOST_BEFORE);
         (before.len() >= LEAST_BEFORE).then(|| Self {
+            at,
             before: before.to_vec(),
             after: Vec::new(),
             open: true,
@@ -30,8 +36,9 @@ impl KnownChange {
     }
 
     /// A further change before this one was judged: both are judged together, by the runs since the latter.
-    pub(super) fn again(self) -> Option<Self> {
+    pub(super) fn again(self, at: Timestamp) -> Option<Self> {
         self.open.then(|| Self {
+            at,
             after: Vec::new(),
             ..self
         })

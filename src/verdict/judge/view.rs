@@ -3,7 +3,7 @@
 use super::Judge;
 use crate::verdict::clean::{CleanRun, last, values};
 use crate::verdict::contrast::{Contrast, decide, minimum_detectable};
-use crate::verdict::judgement::{Comparison, Judgement, StandingVerdict};
+use crate::verdict::judgement::{Comparison, Effect, Judgement, StandingVerdict};
 use crate::verdict::noise::Noise;
 use crate::verdict::precision::PresentLevel;
 use crate::verdict::restarts::weight_between;
@@ -18,8 +18,10 @@ impl Judge {
         let noise = self.noise(0);
         let standing = self.standing.as_ref();
         let baseline = self.baseline.runs();
+        let latest = noise.and_then(|noise| self.effect_of_change(&noise));
         Judgement {
-            previous: noise.and_then(|noise| self.against_previous(&noise)),
+            previous: latest.map(|effect| effect.comparison),
+            effects: self.effects.iter().copied().chain(latest).collect(),
             baseline: noise.and_then(|noise| self.against_baseline(&noise)),
             baseline_median: (!baseline.is_empty())
                 .then(|| self.in_units(median(&mut values(baseline)))),
@@ -53,10 +55,14 @@ impl Judge {
         ))
     }
 
-    fn against_previous(&self, noise: &Noise) -> Option<Comparison> {
+    /// What the last known change has done so far; absent while there are too few runs.
+    pub(super) fn effect_of_change(&self, noise: &Noise) -> Option<Effect> {
         let known = self.known.as_ref()?;
         let (after, before) = known.sides()?;
-        Some(self.compare(after, before, noise, KNOWN_CHANGE_ALPHA, known.verdict))
+        Some(Effect {
+            at: known.at,
+            comparison: self.compare(after, before, noise, KNOWN_CHANGE_ALPHA, known.verdict),
+        })
     }
 
     /// After a change of the environment the level before it is shown until there are 5 runs of the new one: an
