@@ -135,6 +135,8 @@ impl Daemon {
     /// The same daemon, which follows its configuration while it runs.
     #[must_use]
     pub fn following(mut self, reload: Reload) -> Self {
+        // Nothing is served before: the first scrape has all that later ones have.
+        reload.show(&self.served);
         let (reloader, requests) = reloader();
         self.reload = Some((reload, requests));
         self.reloader = Some(reloader);

@@ -98,6 +98,14 @@ enum Cause {
 }
 
 impl Reload {
+    /// Lets `served` show what is followed, and how it was loaded.
+    pub(super) fn show(&self, served: &Served) {
+        if let Some(web) = &self.web {
+            web.show(served);
+        }
+        served.show_sources(self.discovery.statuses());
+    }
+
     /// Follows the configuration until `stop`.
     pub(super) async fn follow(
         mut self,
@@ -111,10 +119,6 @@ impl Reload {
         let mut seen = self.contents.clone();
         let mut looks = self.watch.map(looks_every);
         let mut web_looks = self.web.as_ref().map(|_| looks_every(web::LOOK_EVERY));
-        if let Some(web) = &self.web {
-            web.show(felt.served);
-        }
-        felt.served.show_sources(self.discovery.statuses());
         while !stop.is_cancelled() {
             let cause = tokio::select! {
                 () = stop.cancelled() => return,
