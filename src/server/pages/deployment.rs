@@ -1,36 +1,32 @@
 //! One deployment: what the judges say of it and how sure they are, what it did over time, what it runs on, and its
 //! last runs; and the buttons that change something, where that is allowed.
 
+mod environment;
 mod forms;
+mod judged;
 mod outcomes;
 mod posted;
 mod press;
+mod runs;
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use maud::{Markup, PreEscaped, html};
+use maud::{Markup, html};
 use url::form_urlencoded::Serializer;
 
+use self::environment::environment;
 pub(super) use self::forms::Buttons;
+use self::judged::judged;
 pub(in crate::server) use self::outcomes::Outcomes;
 pub(super) use self::press::press;
+use self::runs::runs;
 use super::assets;
-use super::curves::{self, Curve, Curves};
-use super::finding::{Finding, fields, name, with_unit};
 use super::frame::{self, moment};
-use super::mark::{state, verdict};
-use super::quantity::{NONE, count, number, percent, ratio, seconds};
-use super::readout::Readout;
+use super::mark::state;
 use super::shown_runs::ShownRuns;
 use super::shown_time::ShownTime;
-use crate::board::{DeploymentStatus, ProbeStatus, RecentRun, Snapshot};
-use crate::environment::EnvironmentField;
-use crate::measure::Measure;
-use crate::verdict::{Comparison, Judgement};
-
-/// Runs in the table.
-const MOST_RUNS: usize = 50;
+use crate::board::Snapshot;
 
 /// What is asked of the page.
 #[derive(Clone, Debug, Default)]
@@ -142,256 +138,6 @@ pub(super) fn missing(wanted: &str, typed: Option<&Markup>, now: Timestamp) -> S
         }
     };
     frame::page("No such deployment · vllm-prober", "../", None, &main, now)
-}
-
-/// What the judges say of a probe, and its figures over time.
-fn judged(
-    probe: &ProbeStatus,
-    status: Option<&DeploymentStatus>,
-    asked: (&ShownRuns, ShownTime),
-    now: Timestamp,
-) -> Markup {
-    let finding = Finding::of(probe);
-    let judgements = probe.opinion.as_ref().map(|opinion| &opinion.judgements);
-    html! {
-        section aria-label={ "Workload " (probe.workload.name) } {
-            h2 { "Workload " (probe.workload.name) }
-            div.said data-stand=(finding.stand.label()) {
-                    (verdict(finding.stand, &finding.in_short()))
-                    p { (finding.in_full(status, now).html(now)) }
-                    @if let Some(why) = finding.why(status) { p.quiet { (why.html(now)) } }
-                    @if let Some(seen) = finding.acknowledged(now) { p.quiet { (seen.html(now)) } }
-                }
-            (figures(probe, status, asked, now))
-            @if let Some(judgements) = judgements {
-                div.wide tabindex="0" role="region" aria-label="Judgement of every measure" {
-                    table.facts {
-                        caption { "Every measure that is judged. A ratio is the present level divided by the other, with its 95 % interval." }
-                        thead { tr {
-                            th scope="col" { "Measure" } th scope="col" { "Verdict" } th scope="col" { "Baseline" }
-                            th scope="col" { "Against the baseline" } th scope="col" { "Against the environment before" }
-                            th scope="col" { "Noise of a run" } th scope="col" { "Could have seen" }
-                        } }
-                        tbody {
-                            @for (measure, judgement) in judgements { (measure_row(*measure, judgement, now)) }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn measure_row(measure: Measure, judgement: &Judgement, now: Timestamp) -> Markup {
-    let compared = |comparison: Option<&Comparison>| {
-        html! {
-            @match comparison {
-                Some(comparison) => {
-                    span.figure { (ratio(comparison.ratio)) } " "
-                    span.quiet {
-                        (ratio(comparison.lower)) " to " (ratio(comparison.upper)) ", " (comparison.decision.label()) ", "
-                        (count(comparison.runs_after, "run", "runs")) " against " (comparison.runs_before)
-                    }
-                },
-                None => (NONE),
-            }
-        }
-    };
-    let share = |share: Option<f64>| share.map_or_else(|| NONE.to_owned(), percent);
-    html! {
-        tr {
-            th scope="row" { (name(measure)) }
-            td {
-                @match &judgement.standing {
-                    Some(standing) => { (standing.verdict.label()) " since " (moment(standing.since, now)) },
-                    None => "none",
-                }
-            }
-            td.figure {
-                (judgement.baseline_median.map_or_else(|| NONE.to_owned(), |median| with_unit(measure, median)))
-            }
-            td { (compared(judgement.baseline.as_ref())) }
-            td { (compared(judgement.previous.as_ref())) }
-            td.figure { (share(judgement.noise_ratio)) }
-            td.figure { (share(judgement.minimum_detectable_change)) }
-        }
-    }
-}
-
-/// The figures of a probe over time, with the runs and the time that were asked for.
-fn figures(
-    probe: &ProbeStatus,
-    status: Option<&DeploymentStatus>,
-    (shown, time): (&ShownRuns, ShownTime),
-    now: Timestamp,
-) -> Markup {
-    let changes = status.map_or(&[][..], |status| &status.recent_changes);
-    let choice = || time.choice(&shown.pairs(), now);
-    match curves::of(probe, changes, time, now) {
-        Err(error) => html! { p.notice { (error) } },
-        Ok(Curves::None) => {
-            html! { p.empty { "There is no run yet that counts, so there is nothing to draw." } }
-        }
-        Ok(Curves::NoneThen) => html! {
-            (choice())
-            p.empty { "No run that counts is known of this time. Choose another one." }
-        },
-        Ok(Curves::Drawn(curves, readout)) => html! {
-            (choice())
-            (charts(&curves, &readout))
-        },
-    }
-}
-
-fn charts(curves: &[Curve], readout: &Readout) -> Markup {
-    html! {
-        p.legend {
-            (count(readout.shown, "run", "runs")) ". "
-            span { "┄ baseline and its tolerance" } " "
-            span { "│ a change of the environment" } " "
-            span { "× a run that does not count" } " "
-            span { "▲ disturbed by other traffic" }
-        }
-        p.legend.scripted {
-            "Point at a run or tap it to read it off, and drag over a time to zoom to it. With the keyboard, in a chart: "
-            kbd { "←" } " " kbd { "→" } " from run to run, " kbd { "Enter" } " opens the run, "
-            kbd { "+" } " " kbd { "−" } " zoom, " kbd { "0" } " shows all."
-        }
-        div.curves data-plot=(readout.plot) data-ticks=(readout.ticks) data-runs=(readout.runs) data-environments=(readout.environments) {
-            @for Curve { caption, svg, values } in curves {
-                // On a narrow screen it scrolls by itself.
-                figure tabindex="0" data-values=(values) {
-                    figcaption { (caption) }
-                    p.readout.scripted aria-live="polite" data-kept {}
-                    // It was escaped where it was drawn.
-                    div.plot { (PreEscaped(svg)) }
-                }
-            }
-        }
-    }
-}
-
-/// What it runs on, and what of that has changed.
-fn environment(status: Option<&DeploymentStatus>, now: Timestamp) -> Markup {
-    let known: Vec<_> = status
-        .and_then(|status| status.generation.as_ref())
-        .map(|generation| generation.environment.known().collect())
-        .unwrap_or_default();
-    let changes = status.map_or(&[][..], |status| &status.recent_changes);
-    html! {
-        section {
-            h2 { "Environment" }
-            @if !changes.is_empty() {
-                ol.changes {
-                    @for change in changes.iter().rev() {
-                        li { (moment(change.at, now)) " " b { (fields(change)) } }
-                    }
-                }
-            }
-            @if known.is_empty() {
-                p.quiet { "Nothing is known yet of what it runs on." }
-            } @else {
-                div.wide tabindex="0" role="region" aria-label="What it runs on" {
-                    table.facts {
-                        caption { "What it runs on, and where that is known from" }
-                        thead { tr { th scope="col" { "Field" } th scope="col" { "Value" } th scope="col" { "Known from" } } }
-                        tbody {
-                            @for finding in &known {
-                                tr {
-                                    th scope="row" title=(finding.field.meaning()) { (finding.field.label().replace('_', " ")) }
-                                    td { (finding.value) }
-                                    td.quiet { (finding.source.label().replace('_', " ")) }
-                                }
-                            }
-                        }
-                    }
-                }
-                @let unknown = EnvironmentField::ALL.len() - known.len();
-                @if unknown > 0 { p.quiet { (count(unknown, "field is", "fields are")) " not known." } }
-            }
-        }
-    }
-}
-
-/// The last runs, the latest first.
-fn runs(probe: &ProbeStatus, shown: &ShownRuns, now: Timestamp) -> Markup {
-    let chosen = || probe.recent.iter().filter(|run| shown.has(run));
-    let title = format!("Last runs of workload {}", probe.workload.name);
-    html! {
-        section {
-            h2 { (title) }
-            @if probe.recent.iter().len() == 0 {
-                p.empty {
-                    @if probe.in_progress { "The first run is going on." } @else { "There was no run yet." }
-                }
-            } @else if chosen().next().is_none() {
-                p.empty { "None of the last " (count(probe.recent.iter().len(), "run", "runs")) " is one of these." }
-            } @else {
-                div.wide tabindex="0" role="region" aria-label=(title) {
-                    table.runs {
-                        @let number = chosen().count();
-                        caption {
-                            (count(number, "run", "runs"))
-                            @if number > MOST_RUNS {
-                                ", the latest " (MOST_RUNS) " of them here; "
-                                a href={ (frame::api("../", probe.deployment.name.as_str())) "/runs" } { "all that are stored" }
-                            }
-                        }
-                        thead { tr {
-                            th scope="col" { "Ended" } th scope="col" { "Outcome" } th scope="col" { "Decode tok/s" }
-                            th scope="col" { "QPS" } th scope="col" { "Latency p50" } th scope="col" { "p95" }
-                            th scope="col" { "TTFT p50" } th scope="col" { "TPOT p50" } th scope="col" { "Requests" }
-                            th scope="col" { "Run" }
-                        } }
-                        tbody {
-                            @for run in chosen().rev().take(MOST_RUNS) { (run_row(run, now)) }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn run_row(run: &RecentRun, now: Timestamp) -> Markup {
-    let figures = run.figures.as_ref();
-    let figure = |value: Option<String>| html! { td.figure { (value.as_deref().unwrap_or(NONE)) } };
-    html! {
-        tr data-invalid[!run.invalid_reasons.is_empty()] {
-            th scope="row" { (moment(run.ended_at, now)) }
-            td {
-                @if run.invalid_reasons.is_empty() {
-                    "ok"
-                } @else {
-                    @for reason in &run.invalid_reasons {
-                        span.reason title=(reason.meaning()) { "× " (reason.label().replace('_', " ")) } " "
-                    }
-                }
-                @if let Some(why) = &run.not_run { div.quiet { (why) } }
-            }
-            (figure(figures.map(|figures| number(figures.decode_tps))))
-            (figure(figures.map(|figures| number(figures.qps))))
-            (figure(figures.map(|figures| seconds(figures.p50))))
-            (figure(figures.map(|figures| seconds(figures.p95))))
-            (figure(figures.and_then(|figures| figures.ttft_p50).map(seconds)))
-            (figure(figures.and_then(|figures| figures.tpot_p50).map(seconds)))
-            td {
-                (run.completed) " ok"
-                @if run.failed > 0 {
-                    ", " (run.failed) " failed"
-                    div.quiet {
-                        @for (reason, failed) in &run.failures { (failed) " " (reason.label().replace('_', " ")) " " }
-                    }
-                }
-            }
-            td.quiet {
-                @match &run.id {
-                    Some(id) => a href=(frame::run("../", &id.0)) { code { (id) } },
-                    None => (NONE),
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]
