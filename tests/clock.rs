@@ -86,16 +86,8 @@ fn clock(seconds: i64) -> f64 {
     (Timestamp::now() + seconds.seconds()).as_millisecond() as f64 / 1000.0
 }
 
-async fn stored(address: &str) -> usize {
-    let url = format!("{address}/api/v1/deployments/alpha/runs?limit=1000");
-    let (_, stored) = http::get(&url).await.unwrap();
-    let stored: Value = serde_json::from_str(&stored).unwrap();
-    stored["runs"].as_array().unwrap().len()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs libfaketime"]
-async fn a_clock_that_is_set_and_a_machine_that_slept_are_lived_through() {
+/// A simulated deployment, and a directory with a configuration that has it probed every second.
+async fn place() -> (tempfile::TempDir, Simulator, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let settings = Settings {
         speedup: 200.0,
@@ -110,6 +102,20 @@ async fn a_clock_that_is_set_and_a_machine_that_slept_are_lived_through() {
         simulator.base_url()
     );
     std::fs::write(&config, text).unwrap();
+    (directory, simulator, config)
+}
+
+async fn stored(address: &str) -> usize {
+    let url = format!("{address}/api/v1/deployments/alpha/runs?limit=1000");
+    let (_, stored) = http::get(&url).await.unwrap();
+    let stored: Value = serde_json::from_str(&stored).unwrap();
+    stored["runs"].as_array().unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs libfaketime"]
+async fn a_clock_that_is_set_and_a_machine_that_slept_are_lived_through() {
+    let (directory, simulator, config) = place().await;
     let offset = directory.path().join("offset");
     let set = |seconds: i64| {
         let fresh = directory.path().join("fresh");
@@ -201,19 +207,7 @@ async fn status(address: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs libfaketime"]
 async fn status_tells_of_a_daemon_whose_clock_is_wrong_by_its_clock() {
-    let directory = tempfile::tempdir().unwrap();
-    let settings = Settings {
-        speedup: 200.0,
-        ..Settings::new(Profile::named("nvfp4").unwrap())
-    };
-    let simulator = Simulator::start(settings).await.unwrap();
-    let config = directory.path().join("prober.yaml");
-    let text = format!(
-        "workloads:\n  burst: {{ requests: 16, max_tokens: 16, prompt: Count to ten. }}\n\
-         deployments:\n  - name: alpha\n    base_url: {}\n    probes: [{{ workload: burst, every: 1s }}]\n",
-        simulator.base_url()
-    );
-    std::fs::write(&config, text).unwrap();
+    let (_directory, simulator, config) = place().await;
     for (offset, word) in [("+10800", "ahead of"), ("-10800", "behind")] {
         let mut command = Command::new("env");
         command

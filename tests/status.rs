@@ -37,19 +37,25 @@ async fn in_a_terminal(url: String, more: &'static str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_shown_once_may_be_longer_than_the_terminal() {
-    let stop = CancellationToken::new();
+/// The address at which a daemon with so many deployments answers until `stop`.
+async fn daemon(deployments: usize, stop: CancellationToken) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let board = Arc::new(Board::new(fleet::large(30, now())));
+    let board = Arc::new(Board::new(fleet::large(deployments, now())));
     let served = Served::new(board, Arc::default(), String::new(), now());
     tokio::spawn(serve(
         vec![listener],
         Arc::new(served),
         Arc::default(),
-        stop.clone(),
+        stop,
     ));
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_shown_once_may_be_longer_than_the_terminal() {
+    let stop = CancellationToken::new();
+    let url = daemon(30, stop.clone()).await;
     let once = in_a_terminal(url.clone(), "").await;
     assert!(once.starts_with("30 deployments, "), "{once}");
     assert_eq!(once.lines().count(), 32, "{once}");
@@ -67,16 +73,7 @@ async fn what_is_shown_once_may_be_longer_than_the_terminal() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_interrupt_ends_it_at_once() {
     let stop = CancellationToken::new();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let board = Arc::new(Board::new(fleet::large(1_000, now())));
-    let served = Served::new(board, Arc::default(), String::new(), now());
-    tokio::spawn(serve(
-        vec![listener],
-        Arc::new(served),
-        Arc::default(),
-        stop.clone(),
-    ));
+    let url = daemon(1_000, stop.clone()).await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("id");
     let prober = env!("CARGO_BIN_EXE_vllm-prober");
